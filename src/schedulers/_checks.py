@@ -1,0 +1,108 @@
+"""Checks of arguments: each names the argument, what came, and what would be right."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection
+from numbers import Real
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def integer(name: str, value: object, *, at_least: int) -> int:
+    """Return `value` as an int; a bool or a float is a TypeError."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {number}")
+    return number
+
+
+def real(
+    name: str,
+    value: object,
+    *,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+    above: float = -math.inf,
+    finite: bool = True,
+) -> float:
+    """Return `value` as a float inside the stated bounds; NaN never is."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    number = float(value)
+    inside = at_least <= number <= at_most and (number > above or above == -math.inf)
+    if inside and (math.isfinite(number) or not finite):
+        return number
+    bounds = [f"at least {at_least:g}"] if at_least > -math.inf else []
+    bounds += [f"above {above:g}"] if above > -math.inf else []
+    bounds += [f"at most {at_most:g}"] if at_most < math.inf else []
+    bounds += ["finite"] if finite and at_most == math.inf else []
+    raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {number!r}")
+
+
+def choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def array(name: str, value: object, *, infinite: bool = False) -> NDArray[np.float64]:
+    """Return `value` as a float64 array of real numbers, none of them NaN."""
+    try:
+        given = np.asarray(value)
+    except (TypeError, ValueError):
+        given = np.asarray(None)
+    if given.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be real numbers, got {value!r}")
+    numbers = given.astype(np.float64)
+    if np.isnan(numbers).any() or not (infinite or np.isfinite(numbers).all()):
+        raise ValueError(f"{name} must be {'not NaN' if infinite else 'finite'}, got {value!r}")
+    return numbers
+
+
+def vector(name: str, value: object, *, infinite: bool = False) -> NDArray[np.float64]:
+    """Return `value` as a one-dimensional float64 array of at least one number."""
+    numbers = array(name, value, infinite=infinite)
+    if numbers.ndim != 1 or numbers.size == 0:
+        raise ValueError(
+            f"{name} must be a one-dimensional sequence of at least one number, "
+            f"got shape {numbers.shape}"
+        )
+    return numbers
+
+
+def decreasing(name: str, values: NDArray[np.float64]) -> None:
+    """Refuse a sequence that repeats or rises."""
+    rises = np.flatnonzero(~(values[1:] < values[:-1]))
+    if rises.size:
+        i = int(rises[0])
+        raise ValueError(
+            f"{name} must be strictly decreasing, got {float(values[i])!r} "
+            f"followed by {float(values[i + 1])!r} at position {i + 1}"
+        )
+
+
+def boolean(name: str, value: object) -> bool:
+    """Return `value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def function(name: str, value: object, signature: str) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a callable {signature}, got {value!r}")

@@ -1,0 +1,61 @@
+"""Which arrays a run takes, and the precision that it steps in.
+
+A NumPy array is stepped in its own dtype, or in float32 where that has less precision. Any other
+object with `shape` and `dtype` that can be scaled by a float and added is stepped as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+
+def sample(name: str, x: Array) -> tuple[Array, Any]:
+    """Check a sample; return a copy in the precision to step in, and its own dtype."""
+    if isinstance(x, np.ndarray):
+        check_floating(name, x.dtype)
+        carried = np.array(x, dtype=_stepping(x.dtype))
+    elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
+        carried = x * 1.0
+    else:
+        raise TypeError(f"{name} must be an array of floats, got {x!r}")
+    if not _finite(carried):
+        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    return carried, x.dtype
+
+
+def output(value: Array, x: Array, shape: tuple[int, ...], t: float) -> Array:
+    """Check what the model returned at time t for x, and return it in the run's precision."""
+    if isinstance(x, np.ndarray):
+        value = np.asarray(value)
+        check_floating(f"the model's output at t={t:g}", value.dtype)
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(
+            f"the model's output at t={t:g} must have shape {tuple(shape)}, "
+            f"got {tuple(value.shape)}"
+        )
+    if isinstance(x, np.ndarray):
+        value = value.astype(x.dtype, copy=False)
+    if not _finite(value):
+        raise ValueError(f"the model's output at t={t:g} must be finite, got NaN or infinity in it")
+    return value
+
+
+def check_floating(name: str, dtype: Any) -> None:
+    """Refuse a NumPy dtype that is no real floating one."""
+    if dtype.kind != "f" and dtype.name != "bfloat16":
+        raise TypeError(f"{name} must have a floating dtype, such as float32, got {dtype}")
+
+
+def _stepping(dtype: Any) -> Any:
+    return np.dtype(np.float32) if dtype.itemsize < 4 else dtype.newbyteorder("=")
+
+
+def _finite(array: Array) -> bool:
+    if isinstance(array, np.ndarray):
+        return bool(np.isfinite(array).all())
+    # Without a name for it in every library: x - x is 0 where x is finite, and NaN elsewhere.
+    return float((array - array).sum()) == 0.0

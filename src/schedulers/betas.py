@@ -1,0 +1,219 @@
+"""Betas: the variances of the forward process' steps that models are trained with.
+
+Each function returns a float64 array of `num_train_timesteps` variances, for `DiscreteSchedule`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedulers import _checks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def linear_betas(
+    num_train_timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02
+) -> Floats:
+    """Variances uniform between two ends (Ho et al. 2020, section 4).
+
+    Parameters
+    ----------
+    num_train_timesteps : int
+        Their number, at least 1.
+    beta_start, beta_end : float
+        First and last variance, in (0, 1).
+
+    Returns
+    -------
+    ndarray of float64, shape (num_train_timesteps,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no such number.
+
+    Examples
+    --------
+    >>> linear_betas(3, 0.1, 0.5)
+    array([0.1, 0.3, 0.5])
+    """
+    n, start, end = _checked_ends(num_train_timesteps, beta_start, beta_end)
+    return np.linspace(start, end, n)
+
+
+def scaled_linear_betas(
+    num_train_timesteps: int, beta_start: float = 0.00085, beta_end: float = 0.012
+) -> Floats:
+    """Variances whose square roots are uniform (Stable Diffusion; Rombach et al. 2022).
+
+    Parameters, returns and errors as for `linear_betas`.
+
+    Examples
+    --------
+    >>> scaled_linear_betas(3, 0.01, 0.25).round(4)
+    array([0.01, 0.09, 0.25])
+    """
+    n, start, end = _checked_ends(num_train_timesteps, beta_start, beta_end)
+    return np.linspace(math.sqrt(start), math.sqrt(end), n) ** 2
+
+
+def sigmoid_betas(
+    num_train_timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02
+) -> Floats:
+    """Variances on a logistic curve from -6 to 6 between two ends (GeoDiff; Xu et al. 2022).
+
+    Parameters, returns and errors as for `linear_betas`.
+
+    Examples
+    --------
+    >>> sigmoid_betas(3, 0.1, 0.5).round(4)
+    array([0.101, 0.3  , 0.499])
+    """
+    n, start, end = _checked_ends(num_train_timesteps, beta_start, beta_end)
+    return start + (end - start) / (1.0 + np.exp(-np.linspace(-6.0, 6.0, n)))
+
+
+def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0.999) -> Floats:
+    """Variances of the cosine schedule (Nichol & Dhariwal 2021, eq. 17).
+
+    alphas_cumprod follows cos(((t + s) / (1 + s)) pi / 2)**2 at t = i / num_train_timesteps, and
+    each beta is at most `max_beta`.
+
+    Parameters
+    ----------
+    num_train_timesteps : int
+        Their number, at least 1.
+    s : float
+        Offset, at least 0.
+    max_beta : float
+        Largest variance, in (0, 1).
+
+    Returns
+    -------
+    ndarray of float64, shape (num_train_timesteps,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no such number.
+
+    Examples
+    --------
+    >>> cosine_betas(4).round(4)
+    array([0.153 , 0.417 , 0.7079, 0.999 ])
+    """
+    s = _checks.real("s", s, at_least=0.0)
+
+    def alphas_cumprod(t: Floats) -> Floats:
+        return np.cos((t + s) / (1.0 + s) * 0.5 * math.pi) ** 2
+
+    return _betas_of(alphas_cumprod, num_train_timesteps, max_beta)
+
+
+def laplace_betas(
+    num_train_timesteps: int, mu: float = 0.0, b: float = 0.5, max_beta: float = 0.999
+) -> Floats:
+    """Variances whose log-SNR follows a Laplace distribution (Hang et al. 2024, Table 1).
+
+    log SNR(t) = mu - b sgn(0.5 - t) log(1 - 2 |t - 0.5|) at t = i / num_train_timesteps, with
+    SNR = alphas_cumprod / (1 - alphas_cumprod), and each beta is at most `max_beta`.
+
+    Parameters
+    ----------
+    num_train_timesteps : int
+        Their number, at least 1.
+    mu, b : float
+        Location and scale of the distribution of log SNR; b is positive.
+    max_beta : float
+        Largest variance, in (0, 1).
+
+    Returns
+    -------
+    ndarray of float64, shape (num_train_timesteps,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no such number.
+
+    Examples
+    --------
+    >>> laplace_betas(4).round(4)
+    array([0.4142, 0.1464, 0.1716, 0.999 ])
+    """
+    mu = _checks.real("mu", mu)
+    b = _checks.real("b", b, above=0.0)
+
+    def alphas_cumprod(t: Floats) -> Floats:
+        with np.errstate(divide="ignore", over="ignore"):  # the ends, log SNR = +-infinity
+            log_snr = mu - b * np.sign(0.5 - t) * np.log1p(-2.0 * np.abs(t - 0.5))
+            return 1.0 / (1.0 + np.exp(-log_snr))
+
+    return _betas_of(alphas_cumprod, num_train_timesteps, max_beta)
+
+
+def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
+    """Shift and scale a schedule so that its last level has no signal (Lin et al. 2024, Alg. 1).
+
+    sqrt(alphas_cumprod) is shifted to end at 0 and scaled to begin where it did. The last beta
+    becomes exactly 1. A model for it must predict "v_prediction", "sample" or "flow": at alpha = 0
+    the others say nothing of x_0.
+
+    Parameters
+    ----------
+    betas : array_like, shape (N,)
+        Variances in (0, 1), N at least 2.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `betas` is not such a sequence.
+
+    Examples
+    --------
+    >>> rescale_zero_terminal_snr([0.1, 0.2, 0.3]).round(4)
+    array([0.1  , 0.663, 1.   ])
+    """
+    given = _checks.vector("betas", betas)
+    if given.size < 2 or not (given.min() > 0.0 and given.max() < 1.0):
+        raise ValueError(
+            f"betas must be at least two numbers between 0 and 1, got {given.size} from "
+            f"{given.min():g} to {given.max():g}"
+        )
+    roots = np.sqrt(np.cumprod(1.0 - given))
+    first, last = roots[0], roots[-1]
+    alphas_cumprod = ((roots - last) * (first / (first - last))) ** 2
+    # The first beta is kept by construction, and so bit for bit.
+    return np.append(given[0], 1.0 - alphas_cumprod[1:] / alphas_cumprod[:-1])
+
+
+def _checked_ends(n: int, start: float, end: float) -> tuple[int, float, float]:
+    return (
+        _checks.integer("num_train_timesteps", n, at_least=1),
+        _fraction("beta_start", start),
+        _fraction("beta_end", end),
+    )
+
+
+def _betas_of(alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: float) -> Floats:
+    n = _checks.integer("num_train_timesteps", n, at_least=1)
+    products = alphas_cumprod(np.arange(n + 1) / n)
+    return np.minimum(1.0 - products[1:] / products[:-1], _fraction("max_beta", max_beta))
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0.0 < _checks.real(name, value) < 1.0:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+    return float(value)

@@ -1,0 +1,105 @@
+"""DDIM: denoising diffusion implicit models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from schedulers import _checks
+from schedulers.noise_schedules import Level
+from schedulers.scheduler import Scheduler
+from schedulers.tableau import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDIM(Scheduler):
+    """Denoising diffusion implicit models (Song et al. 2021).
+
+    A step goes straight to the next level along D and e, and replaces a part of the noise by fresh
+    noise of standard deviation c, the paper's sigma (eq. 12):
+
+        x' = alpha' D + sqrt(sigma'**2 - c**2) e + c z.
+
+    By `eta` (eq. 16): c = eta (sigma' / sigma) sqrt(sigma**2 - (alpha / alpha')**2 sigma'**2). The
+    root is the paper's sqrt(1 - alpha**2 / alpha'**2), written so that it holds on a path that
+    does not preserve variance, too. First order, one evaluation a step; deterministic where c is 0.
+
+    The paper's sigma-hat (section 5.1 and appendix D.3), which has a larger c but the e of
+    eta = 1, is no case of eq. 12: it is ``DDPM(schedule, variance="fixed_large")``.
+
+    Parameters
+    ----------
+    schedule, prediction_type, spacing, threshold
+        As for `Scheduler`.
+    eta : float
+        In [0, 1]; 0 is deterministic, 1 is DDPM's posterior variance.
+    sigma : sequence of float, or callable, optional
+        The standard deviations c themselves, instead of `eta`: one for each step, or a function
+        ``sigma(level, next_level)`` of the levels (with their `t`, `alpha` and `sigma`) that a step
+        goes between. Each is at least 0 and at most the next level's sigma, so 0 in the step that
+        ends clean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is none such; where a run's levels are known, if `sigma` has another number
+        of entries than the run has steps, or one that its level does not allow.
+
+    References
+    ----------
+    Song, Meng, Ermon: Denoising Diffusion Implicit Models, ICLR 2021.
+
+    Examples
+    --------
+    >>> from schedulers import DDIM, VESchedule
+    >>> print(DDIM(VESchedule(), sigma=[1.2, 0.0]).tableau(sigmas=[4.0, 2.0, 0.0]))
+    DDIM: 2 steps, 2 model evaluations
+    step NFE t alpha sigma D e   z
+       1   1 4     1     4 1 1.6 1.2
+       2   2 2     1     2 1 0   0
+    ends at  0     1     0
+    """
+
+    eta: float = 0.0
+    sigma: Sequence[float] | Callable[[Level, Level], float] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.real("eta", self.eta, at_least=0.0, at_most=1.0)
+        if self.sigma is None:
+            return
+        if self.eta:
+            raise ValueError(f"eta and sigma must not both be given, got eta={self.eta!r}")
+        if not callable(self.sigma):
+            given = tuple(_checks.vector("sigma", self.sigma).tolist())
+            object.__setattr__(self, "sigma", given)  # as floats, so that it stays as it was given
+
+    def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
+        """Rows of the tableau."""
+        for (now, then), c in zip(pairwise(levels), self._deviations(levels), strict=True):
+            remaining = math.sqrt(max(then.sigma**2 - c**2, 0.0))
+            yield Stage(now, a=(then.alpha,), b=(remaining,), c=c)
+
+    def _deviations(self, levels: tuple[Level, ...]) -> list[float]:
+        if self.sigma is None:
+            return [self._by_eta(now, then) for now, then in pairwise(levels)]
+        if callable(self.sigma):
+            given = [self.sigma(now, then) for now, then in pairwise(levels)]
+        else:
+            given = list(self.sigma)
+        if len(given) != len(levels) - 1:
+            raise ValueError(
+                f"sigma must have one entry for each of the run's {len(levels) - 1} steps, "
+                f"got {len(given)}"
+            )
+        for step, (c, then) in enumerate(zip(given, levels[1:], strict=True), start=1):
+            # A deviation computed elsewhere may be above its limit by rounding.
+            limit = then.sigma * (1.0 + 1e-12)
+            _checks.real(f"sigma of step {step}", c, at_least=0.0, at_most=limit)
+        return [float(c) for c in given]
+
+    def _by_eta(self, now: Level, then: Level) -> float:
+        forward_variance = now.sigma**2 - (now.alpha / then.alpha * then.sigma) ** 2
+        return self.eta * then.sigma / now.sigma * math.sqrt(max(forward_variance, 0.0))

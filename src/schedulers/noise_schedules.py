@@ -1,0 +1,588 @@
+"""Noise schedules: the Gaussian path that a model was trained on.
+
+A schedule is a function t -> (alpha, sigma), the scales of
+
+    x_t = alpha(t) x_0 + sigma(t) eps,      eps ~ N(0, I),
+
+with the way back from Karras's sigma, sigma(t) / alpha(t), to the model's own time t.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+
+from schedulers import _checks
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+# A Karras sigma beyond a schedule's end by float32's rounding is the end; more is an error.
+_END_RTOL = 1e-6
+# A Karras sigma this near to a training level's is that level's; only rounding is this small.
+_LEVEL_RTOL = 1e-12
+
+
+class Level(NamedTuple):
+    """A noise level: the model's time `t` and the scales `alpha` and `sigma` of the path there."""
+
+    t: float
+    alpha: float
+    sigma: float
+
+    @property
+    def karras(self) -> float:
+        """Karras's sigma, sigma / alpha; infinite where alpha is 0."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+
+class NoiseSchedule(ABC):
+    """The scales of the path x_t = alpha(t) x_0 + sigma(t) eps, as functions of the model's time.
+
+    A schedule of one's own subclasses this, sets the four attributes, and writes `_path` and
+    `_time`, both on float64 arrays that are already checked.
+
+    Attributes
+    ----------
+    t_min, t_max : float
+        The least noisy and the noisiest time that a grid made from a number of steps visits.
+    t_end : float
+        The last time at which the path is defined; its first is 0.
+    t_clean : float
+        The time that stands for the clean level, alpha = 1 and sigma = 0.
+    """
+
+    t_min: float
+    t_max: float
+    t_end: float = 1.0
+    t_clean: float = 0.0
+
+    @abstractmethod
+    def _path(self, t: Floats) -> tuple[Floats, Floats]:
+        """Return alpha and sigma at the times t."""
+
+    @abstractmethod
+    def _time(self, sigmas: Floats) -> Floats:
+        """Return the times at which sigma / alpha has these finite, positive values."""
+
+    def _karras_range(self) -> tuple[float, float]:
+        """Return the least and the largest finite sigma / alpha that has a time."""
+        alpha, sigma = self._path(np.array([0.0, self.t_end]))
+        return 0.0, float(sigma[1] / alpha[1]) if alpha[1] else math.inf
+
+    def _checked(self, t: ArrayLike, name: str = "t") -> Floats:
+        times = _checks.array(name, t)
+        if times.size and not (times.min() >= 0.0 and times.max() <= self.t_end):
+            raise ValueError(f"{name} must lie in [0, {self.t_end:g}] for {self!r}, got {t!r}")
+        return times
+
+    @overload
+    def alpha(self, t: float) -> float: ...
+    @overload
+    def alpha(self, t: ArrayLike) -> Any: ...
+    def alpha(self, t: ArrayLike) -> Any:
+        """Scale of the data at time t.
+
+        Parameters
+        ----------
+        t : float or array_like
+            Times of the model.
+
+        Returns
+        -------
+        float or ndarray of float64, shape of `t`
+
+        Raises
+        ------
+        TypeError
+            If `t` is not real numbers.
+        ValueError
+            If a time is NaN, infinite or outside the schedule.
+        """
+        return _like(t, self._path(self._checked(t))[0])
+
+    @overload
+    def sigma(self, t: float) -> float: ...
+    @overload
+    def sigma(self, t: ArrayLike) -> Any: ...
+    def sigma(self, t: ArrayLike) -> Any:
+        """Scale of the noise at time t; parameters, returns and errors as for `alpha`."""
+        return _like(t, self._path(self._checked(t))[1])
+
+    @overload
+    def karras_sigma(self, t: float) -> float: ...
+    @overload
+    def karras_sigma(self, t: ArrayLike) -> Any: ...
+    def karras_sigma(self, t: ArrayLike) -> Any:
+        """Karras's sigma, sigma(t) / alpha(t); parameters, returns and errors as for `alpha`."""
+        alpha, sigma = self._path(self._checked(t))
+        with np.errstate(divide="ignore"):
+            return _like(t, sigma / alpha)
+
+    @overload
+    def log_snr(self, t: float) -> float: ...
+    @overload
+    def log_snr(self, t: ArrayLike) -> Any: ...
+    def log_snr(self, t: ArrayLike) -> Any:
+        """Natural log of the signal-to-noise ratio, log(alpha(t)**2 / sigma(t)**2).
+
+        Parameters, returns and errors as for `alpha`; infinite at sigma = 0, and minus infinity at
+        alpha = 0.
+        """
+        alpha, sigma = self._path(self._checked(t))
+        with np.errstate(divide="ignore"):
+            return _like(t, 2.0 * (np.log(alpha) - np.log(sigma)))
+
+    @overload
+    def timestep(self, sigmas: float) -> float: ...
+    @overload
+    def timestep(self, sigmas: ArrayLike) -> Any: ...
+    def timestep(self, sigmas: ArrayLike) -> Any:
+        """Time at which Karras's sigma, sigma / alpha, has the given values.
+
+        Parameters
+        ----------
+        sigmas : float or array_like
+            Values of sigma / alpha; infinity where the schedule reaches alpha = 0.
+
+        Returns
+        -------
+        float or ndarray of float64, shape of `sigmas`
+
+        Raises
+        ------
+        TypeError
+            If `sigmas` is not real numbers.
+        ValueError
+            If a value is NaN, or outside the schedule by more than 1e-6 of itself, float32's
+            rounding; within that it is taken as the schedule's end.
+
+        Examples
+        --------
+        >>> FlowSchedule().timestep([3.0, 1.0, 0.0])
+        array([0.75, 0.5 , 0.  ])
+        """
+        values = _checks.array("sigmas", sigmas, infinite=True)
+        low, high = self._karras_range()
+        reaches_infinity = self._path(np.array([self.t_end]))[0][0] == 0.0
+        inside = (values >= low * (1 - _END_RTOL)) & (values <= high * (1 + _END_RTOL))
+        if not np.all((inside & np.isfinite(values)) | (reaches_infinity & (values == math.inf))):
+            raise ValueError(
+                f"sigmas must lie in [{low:g}, {high:g}] for {self!r}, which is where its "
+                f"sigma/alpha goes, got {sigmas!r}"
+            )
+        times = np.full(values.shape, float(self.t_end))
+        finite = np.isfinite(values)
+        if finite.any():
+            times[finite] = np.minimum(self._time(np.clip(values[finite], low, high)), self.t_end)
+        return _like(sigmas, times)
+
+    def levels(self, timesteps: ArrayLike) -> tuple[Level, ...]:
+        """Noise levels at a sequence of times, as Python numbers.
+
+        Parameters
+        ----------
+        timesteps : array_like, shape (n,)
+            Times of the model.
+
+        Returns
+        -------
+        tuple of Level
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `alpha`.
+        """
+        times = np.atleast_1d(self._checked(timesteps, "timesteps"))
+        alpha, sigma = self._path(times)
+        return tuple(map(Level, self._python(times), alpha.tolist(), sigma.tolist()))
+
+    def _python(self, times: Floats) -> list[float]:
+        numbers: list[float] = times.tolist()
+        return numbers
+
+    @property
+    def clean(self) -> Level:
+        """The level without noise, alpha = 1 and sigma = 0."""
+        return Level(self.t_clean, 1.0, 0.0)
+
+    @property
+    def max_karras_sigma(self) -> float:
+        """Largest finite sigma / alpha that has a time; infinite where every one has."""
+        return self._karras_range()[1]
+
+
+def _like(given: ArrayLike, result: Floats) -> Any:
+    return result if np.ndim(given) else float(result)
+
+
+class DiscreteSchedule(NoiseSchedule):
+    r"""Variance-preserving schedule of a model trained at N integer times.
+
+    Time t = i is the i-th training level, alpha = sqrt(alphas_cumprod[i]) and
+    sigma = sqrt(1 - alphas_cumprod[i]) (Ho et al. 2020, eq. 4, where it is called t = i + 1).
+    Between two of them log(sigma / alpha) is linear in t. The clean level is no training level and
+    has no index; the time that stands for it is -1, at which no model is evaluated.
+
+    Parameters
+    ----------
+    betas : array_like, shape (N,)
+        Variances of the forward process' steps, in (0, 1); the last one may be 1, which makes the
+        terminal signal-to-noise ratio zero.
+
+    Attributes
+    ----------
+    betas, alphas_cumprod, sigmas : ndarray of float64, shape (N,), read-only
+        Variances, their running product prod(1 - beta), and Karras's sigma
+        sqrt((1 - alphas_cumprod) / alphas_cumprod), which rises with the index.
+    num_train_timesteps : int
+        N.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `betas` is not such a sequence.
+
+    Examples
+    --------
+    >>> from schedulers import DiscreteSchedule, linear_betas
+    >>> schedule = DiscreteSchedule(linear_betas(1000))
+    >>> schedule
+    DiscreteSchedule(1000 levels, sigmas from 0.0100005 to 157.407)
+    >>> round(schedule.timestep(1.0), 3)
+    258.093
+    """
+
+    t_clean = -1
+    _betas: Floats
+    _alphas_cumprod: Floats
+    _alphas: Floats
+    _noise_scales: Floats
+    _sigmas: Floats
+
+    def __init__(self, betas: ArrayLike) -> None:
+        variances = _checks.vector("betas", betas)
+        if not (variances.min() > 0.0 and variances[:-1].max(initial=0.0) < 1.0 >= variances[-1]):
+            raise ValueError(
+                f"betas must lie between 0 and 1 (only the last may be 1), got values from "
+                f"{variances.min():g} to {variances.max():g}"
+            )
+        self.__setstate__((variances, np.cumprod(1.0 - variances, dtype=np.float64)))
+
+    @classmethod
+    def from_alphas_cumprod(cls, alphas_cumprod: ArrayLike) -> DiscreteSchedule:
+        """Make the schedule from its running products instead of its betas.
+
+        Parameters
+        ----------
+        alphas_cumprod : array_like, shape (N,)
+            Strictly decreasing, in (0, 1); the last one may be 0.
+
+        Returns
+        -------
+        DiscreteSchedule
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `alphas_cumprod` is not such a sequence.
+
+        Examples
+        --------
+        >>> DiscreteSchedule.from_alphas_cumprod([0.9, 0.5, 0.1]).num_train_timesteps
+        3
+        """
+        products = _checks.vector("alphas_cumprod", alphas_cumprod)
+        if not (products[0] < 1.0 and products[:-1].min(initial=1.0) > 0.0 <= products[-1]):
+            raise ValueError(
+                f"alphas_cumprod must lie between 0 and 1 (only the last may be 0), got values "
+                f"from {products.max():g} to {products.min():g}"
+            )
+        _checks.decreasing("alphas_cumprod", products)
+        schedule = cls.__new__(cls)
+        schedule.__setstate__((1.0 - products / np.append(1.0, products[:-1]), products))
+        return schedule
+
+    def __getstate__(self) -> tuple[Floats, Floats]:
+        return self._betas, self._alphas_cumprod
+
+    def __setstate__(self, state: tuple[Floats, Floats]) -> None:
+        self._betas, self._alphas_cumprod = state
+        self._alphas = np.sqrt(self._alphas_cumprod)
+        self._noise_scales = np.sqrt(1.0 - self._alphas_cumprod)
+        with np.errstate(divide="ignore"):
+            self._sigmas = self._noise_scales / self._alphas
+        for array in (self._betas, self._alphas_cumprod, self._sigmas):
+            array.flags.writeable = False
+        self.t_min, self.t_max = 0, len(self._betas) - 1
+        self.t_end = self.t_max
+
+    @property
+    def betas(self) -> Floats:
+        """Variances of the forward process' steps."""
+        return self._betas
+
+    @property
+    def alphas_cumprod(self) -> Floats:
+        """Running product of 1 - betas."""
+        return self._alphas_cumprod
+
+    @property
+    def sigmas(self) -> Floats:
+        """Karras's sigma at every training level."""
+        return self._sigmas
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """Number of training levels."""
+        return len(self._betas)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DiscreteSchedule):
+            return NotImplemented
+        return np.array_equal(self._betas, other._betas) and np.array_equal(
+            self._alphas_cumprod, other._alphas_cumprod
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._alphas_cumprod.tobytes())
+
+    def __repr__(self) -> str:
+        low, high = self._sigmas[[0, -1]]
+        return (
+            f"DiscreteSchedule({self.num_train_timesteps} levels, sigmas from {low:g} to {high:g})"
+        )
+
+    def _karras_range(self) -> tuple[float, float]:
+        finite = self._sigmas[np.isfinite(self._sigmas)]
+        # With a single level, at alpha = 0, no finite one has a time.
+        return (float(finite[0]), float(finite[-1])) if finite.size else (math.inf, 0.0)
+
+    def _path(self, t: Floats) -> tuple[Floats, Floats]:
+        below = np.floor(t).astype(int)
+        above = np.ceil(t).astype(int)
+        own = below == above
+        if not np.all(own | np.isfinite(self._sigmas[above])):
+            raise ValueError(
+                f"t must not lie between the last two training levels, {self.t_end - 1} and "
+                f"{self.t_end}, of a schedule with zero terminal SNR, got {t!r}"
+            )
+        with np.errstate(invalid="ignore"):  # inf - inf at an own level, whose s is not used
+            log_s = np.log(self._sigmas)
+            s = np.exp(log_s[below] + (t - below) * (log_s[above] - log_s[below]))
+            alpha = np.where(own, self._alphas[below], 1.0 / np.hypot(1.0, s))
+            sigma = np.where(own, self._noise_scales[below], s / np.hypot(1.0, s))
+        return alpha, sigma
+
+    def _time(self, sigmas: Floats) -> Floats:
+        finite = self._sigmas[np.isfinite(self._sigmas)]
+        times = np.interp(np.log(sigmas), np.log(finite), np.arange(len(finite)))
+        nearest = np.rint(times)
+        own = np.abs(sigmas / self._sigmas[nearest.astype(int)] - 1.0) <= _LEVEL_RTOL
+        return np.where(own, nearest, times)
+
+    def _python(self, times: Floats) -> list[float]:
+        return [int(t) if t.is_integer() else t for t in times.tolist()]
+
+
+@dataclass(frozen=True)
+class VPSchedule(NoiseSchedule):
+    """Variance-preserving diffusion in continuous time (Song et al. 2021, eq. 33).
+
+    alpha(t) = exp(-t**2 (beta_max - beta_min) / 4 - t beta_min / 2) and
+    sigma(t)**2 = 1 - alpha(t)**2, for t in [0, 1].
+
+    Parameters
+    ----------
+    beta_min, beta_max : float
+        Rates at t = 0 and t = 1 of the diffusion; 0 < beta_min <= beta_max.
+    t_min : float
+        Least noisy time that a grid made from a number of steps visits, in (0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no such number.
+
+    Examples
+    --------
+    >>> round(VPSchedule().karras_sigma(1.0), 2)
+    152.17
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_min: float = 1e-3
+    t_max = 1.0
+
+    def __post_init__(self) -> None:
+        _checks.real("beta_min", self.beta_min, above=0.0)
+        _checks.real("beta_max", self.beta_max, at_least=self.beta_min)
+        _check_t_min(self.t_min)
+
+    def _path(self, t: Floats) -> tuple[Floats, Floats]:
+        integral = 0.5 * (self.beta_max - self.beta_min) * t**2 + self.beta_min * t
+        return np.exp(-0.5 * integral), np.sqrt(-np.expm1(-integral))
+
+    def _time(self, sigmas: Floats) -> Floats:
+        # log(1 + s**2) is the integral of beta; the quadratic's root without cancellation.
+        integral = np.log1p(sigmas**2)
+        slope = self.beta_max - self.beta_min
+        return 2.0 * integral / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * slope * integral))
+
+
+@dataclass(frozen=True)
+class VESchedule(NoiseSchedule):
+    """Variance-exploding path whose time is its noise level, alpha = 1 and sigma = t (EDM).
+
+    Karras et al. 2022, section 3: sigma(t) = t and s(t) = 1. The path is defined for every t >= 0.
+
+    Parameters
+    ----------
+    sigma_min, sigma_max : float
+        Least and largest noise level that a grid made from a number of steps visits;
+        0 < sigma_min < sigma_max.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no such number.
+
+    Examples
+    --------
+    >>> VESchedule().alpha(3.0), VESchedule().sigma(3.0)
+    (1.0, 3.0)
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    t_end = math.inf
+
+    def __post_init__(self) -> None:
+        _checks.real("sigma_min", self.sigma_min, above=0.0)
+        _checks.real("sigma_max", self.sigma_max, above=self.sigma_min)
+
+    @property
+    def t_min(self) -> float:  # type: ignore[override]
+        """The least noisy time of a grid, `sigma_min`."""
+        return self.sigma_min
+
+    @property
+    def t_max(self) -> float:  # type: ignore[override]
+        """The noisiest time of a grid, `sigma_max`."""
+        return self.sigma_max
+
+    def _path(self, t: Floats) -> tuple[Floats, Floats]:
+        return np.ones_like(t), t
+
+    def _time(self, sigmas: Floats) -> Floats:
+        return sigmas
+
+
+@dataclass(frozen=True)
+class FlowSchedule(NoiseSchedule):
+    """Straight path of rectified flow, alpha = 1 - t and sigma = t, for t in [0, 1].
+
+    Liu et al. 2023 (rectified flow) and Lipman et al. 2023 (flow matching), with data at t = 0.
+    At t = 1 alpha is 0: the sample there is noise alone.
+
+    Parameters
+    ----------
+    t_min : float
+        Least noisy time that a grid made from a number of steps visits, in (0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `t_min` is no such number.
+
+    Examples
+    --------
+    >>> FlowSchedule().alpha(0.25), FlowSchedule().sigma(0.25)
+    (0.75, 0.25)
+    """
+
+    t_min: float = 1e-3
+    t_max = 1.0
+
+    def __post_init__(self) -> None:
+        _check_t_min(self.t_min)
+
+    def _path(self, t: Floats) -> tuple[Floats, Floats]:
+        return 1.0 - t, t
+
+    def _time(self, sigmas: Floats) -> Floats:
+        return sigmas / (1.0 + sigmas)
+
+
+@dataclass(frozen=True)
+class CosineSchedule(NoiseSchedule):
+    """Cosine schedule in continuous time (Nichol & Dhariwal 2021, eq. 17).
+
+    alpha(t) = cos(theta(t)) / cos(theta(0)) with theta(t) = (t + s) / (1 + s) * pi / 2, and
+    sigma(t)**2 = 1 - alpha(t)**2, for t in [0, 1]. At t = 1 alpha is 0.
+
+    Parameters
+    ----------
+    s : float
+        Offset, at least 0, that keeps the noise near t = 0 from being too small; 0 gives
+        alpha = cos(pi t / 2) and sigma = sin(pi t / 2).
+    t_min : float
+        Least noisy time that a grid made from a number of steps visits, in (0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is no such number.
+
+    Examples
+    --------
+    >>> round(CosineSchedule(s=0.0).karras_sigma(0.5), 12)
+    1.0
+    """
+
+    s: float = 0.008
+    t_min: float = 1e-3
+    t_max = 1.0
+
+    def __post_init__(self) -> None:
+        _checks.real("s", self.s, at_least=0.0)
+        _check_t_min(self.t_min)
+
+    @property
+    def _start(self) -> float:
+        return 0.5 * math.pi * self.s / (1.0 + self.s)
+
+    def _path(self, t: Floats) -> tuple[Floats, Floats]:
+        # cos(theta) as the sine of the angle that is left, so that alpha(1) is exactly 0; and
+        # cos(a)**2 - cos(b)**2 = sin(b - a) sin(b + a), so that sigma has no cancellation.
+        angle = 0.5 * math.pi * t / (1.0 + self.s)
+        left = 0.5 * math.pi * (1.0 - t) / (1.0 + self.s)
+        scale = math.cos(self._start)
+        return (
+            np.sin(left) / scale,
+            np.sqrt(np.sin(angle) * np.sin(angle + 2.0 * self._start)) / scale,
+        )
+
+    def _time(self, sigmas: Floats) -> Floats:
+        alpha, sigma = 1.0 / np.hypot(1.0, sigmas), sigmas / np.hypot(1.0, sigmas)
+        sin, cos = math.sin(self._start), math.cos(self._start)
+        sin_theta = np.hypot(sin, cos * sigma)
+        # theta - theta(0) by its sine and cosine, the sine written without cancellation.
+        angle = np.arctan2(
+            cos * sigma**2 / np.where(sigma > 0.0, sin_theta + sin * alpha, 1.0),
+            cos**2 * alpha + sin * sin_theta,
+        )
+        return angle * (1.0 + self.s) / (0.5 * math.pi)
+
+
+def _check_t_min(t_min: float) -> None:
+    if not 0.0 < _checks.real("t_min", t_min) < 1.0:
+        raise ValueError(f"t_min must lie between 0 and 1, got {t_min!r}")

@@ -1,0 +1,241 @@
+"""Parameterizations: what a model's output says of the data and of the noise.
+
+Whatever a model predicts, at a level (alpha, sigma) its output gives a *denoised* estimate D of x_0
+and a *noise* estimate e of eps, with x = alpha D + sigma e. Both are linear in x and the output:
+
+==============  ======================  ==============================  ============================
+prediction      output                  D                               e
+==============  ======================  ==============================  ============================
+epsilon         eps                     (x - sigma out) / alpha         out
+sample          x_0                     out                             (x - alpha out) / sigma
+v_prediction    alpha eps - sigma x_0   (alpha x - sigma out) / n       (sigma x + alpha out) / n
+score           -eps / sigma            (x + sigma**2 out) / alpha      -sigma out
+flow            eps - x_0               (x - sigma out) / m             (x + alpha out) / m
+==============  ======================  ==============================  ============================
+
+with n = alpha**2 + sigma**2 and m = alpha + sigma. Sources: Ho et al. 2020, eq. 9 and 15 (epsilon,
+and D from it); Salimans & Ho 2022, appendix D (v, where n = 1); Song et al. 2021, section 3.3
+(score); Lipman et al. 2023, section 4 (flow, where m = 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from schedulers import _checks
+
+PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "score", "flow")
+# What these predict says nothing of x_0 where alpha is 0.
+UNDEFINED_AT_ALPHA_0 = ("epsilon", "score")
+
+
+class Coefficients(NamedTuple):
+    """Weights of x and of the model's output in D and in e."""
+
+    denoised_x: float
+    denoised_output: float
+    noise_x: float
+    noise_output: float
+
+
+def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficients:
+    """Weights that make D and e of x and the model's output, from the module's table.
+
+    Parameters
+    ----------
+    prediction_type : str
+        One of `PREDICTION_TYPES`.
+    alpha, sigma : float
+        The level's scales; sigma is positive, and so is alpha for "epsilon" and "score".
+
+    Returns
+    -------
+    Coefficients
+
+    Raises
+    ------
+    ValueError
+        If `prediction_type` is none of them.
+
+    Examples
+    --------
+    >>> coefficients("flow", alpha=0.75, sigma=0.25)
+    Coefficients(denoised_x=1.0, denoised_output=-0.25, noise_x=1.0, noise_output=0.75)
+    """
+    match prediction_type:
+        case "epsilon":
+            return Coefficients(1.0 / alpha, -sigma / alpha, 0.0, 1.0)
+        case "sample":
+            return Coefficients(0.0, 1.0, 1.0 / sigma, -alpha / sigma)
+        case "v_prediction":
+            n = alpha**2 + sigma**2
+            return Coefficients(alpha / n, -sigma / n, sigma / n, alpha / n)
+        case "score":
+            return Coefficients(1.0 / alpha, sigma**2 / alpha, 0.0, -sigma)
+        case "flow":
+            m = alpha + sigma
+            return Coefficients(1.0 / m, -sigma / m, 1.0 / m, alpha / m)
+    _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
+    raise AssertionError  # pragma: no cover
+
+
+def to_denoised_and_noise(
+    prediction_type: str, x: Any, output: Any, alpha: float, sigma: float
+) -> tuple[Any, Any]:
+    """Denoised and noise estimates of a model's output.
+
+    Parameters
+    ----------
+    prediction_type : str
+        One of `PREDICTION_TYPES`.
+    x, output : array
+        The sample that the model saw and what it returned, of one shape.
+    alpha, sigma : float
+        The level's scales, as for `coefficients`.
+
+    Returns
+    -------
+    denoised, noise : array
+        D and e, new arrays, with x = alpha D + sigma e.
+
+    Raises
+    ------
+    ValueError
+        If `prediction_type` is none of them.
+
+    Examples
+    --------
+    >>> to_denoised_and_noise("epsilon", np.array([2.0]), np.array([1.0]), alpha=0.5, sigma=1.0)
+    (array([2.]), array([1.]))
+    """
+    k = coefficients(prediction_type, alpha, sigma)
+    return (
+        k.denoised_x * x + k.denoised_output * output,
+        k.noise_x * x + k.noise_output * output,
+    )
+
+
+def to_output(prediction_type: str, denoised: Any, noise: Any, alpha: float, sigma: float) -> Any:
+    """Return what a model of this prediction type puts out for the estimates D and e.
+
+    Parameters
+    ----------
+    prediction_type : str
+        One of `PREDICTION_TYPES`.
+    denoised, noise : array
+        D and e, of one shape.
+    alpha, sigma : float
+        The level's scales.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    ValueError
+        If `prediction_type` is none of them.
+
+    Examples
+    --------
+    >>> to_output("v_prediction", np.array([2.0]), np.array([1.0]), alpha=0.6, sigma=0.8)
+    array([-1.])
+    """
+    match prediction_type:
+        case "epsilon":
+            return noise
+        case "sample":
+            return denoised
+        case "v_prediction":
+            return alpha * noise - sigma * denoised
+        case "score":
+            return noise * (-1.0 / sigma)
+        case "flow":
+            return noise - denoised
+    _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
+    raise AssertionError  # pragma: no cover
+
+
+@dataclass(frozen=True)
+class StaticThreshold:
+    """Clip D to [-limit, limit] (Ho et al. 2020; "static thresholding" in Saharia et al. 2022).
+
+    Parameters
+    ----------
+    limit : float
+        Largest magnitude that data has, positive.
+    rederive_noise : bool
+        Whether e is made anew from the clipped D, so that x = alpha D + sigma e still holds, or
+        stays what the model said.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is none such.
+
+    Examples
+    --------
+    >>> StaticThreshold(1.0)(np.array([-3.0, 0.5]))
+    array([-1. ,  0.5])
+    """
+
+    limit: float = 1.0
+    rederive_noise: bool = True
+
+    def __post_init__(self) -> None:
+        _checks.real("limit", self.limit, above=0.0)
+        _checks.boolean("rederive_noise", self.rederive_noise)
+
+    def __call__(self, denoised: Any) -> Any:
+        """Return D clipped, a new array."""
+        return denoised.clip(-self.limit, self.limit)
+
+
+@dataclass(frozen=True)
+class DynamicThreshold:
+    """Clip each sample's D to a quantile of its own magnitudes and scale it back (Imagen).
+
+    Saharia et al. 2022, section 2.3: with s the `quantile` of |D| over a sample, or `limit` where
+    that is larger, D is clipped to [-s, s] and multiplied by limit / s. Axis 0 counts the samples.
+
+    Parameters
+    ----------
+    quantile : float
+        In (0, 1].
+    limit : float
+        Largest magnitude that data has, positive.
+    rederive_noise : bool
+        As for `StaticThreshold`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is none such.
+
+    Examples
+    --------
+    >>> DynamicThreshold(0.5)(np.array([[-4.0, 2.0, 1.0], [-0.5, 0.25, 0.5]]))
+    array([[-1.  ,  1.  ,  0.5 ],
+           [-0.5 ,  0.25,  0.5 ]])
+    """
+
+    quantile: float = 0.995
+    limit: float = 1.0
+    rederive_noise: bool = True
+
+    def __post_init__(self) -> None:
+        _checks.real("quantile", self.quantile, above=0.0, at_most=1.0)
+        _checks.real("limit", self.limit, above=0.0)
+        _checks.boolean("rederive_noise", self.rederive_noise)
+
+    def __call__(self, denoised: Any) -> Any:
+        """Return D thresholded, a new array."""
+        if denoised.size == 0:
+            return denoised.copy()
+        samples = denoised.reshape(denoised.shape[0] if denoised.ndim else 1, -1)
+        s = np.quantile(np.abs(samples), self.quantile, axis=1, keepdims=True)
+        s = np.maximum(s, self.limit).astype(denoised.dtype)
+        return (samples.clip(-s, s) * (self.limit / s)).reshape(denoised.shape)

@@ -1,0 +1,549 @@
+"""The `Scheduler` base: everything that schedulers share, which is all but their weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers import _checks, arrays
+from schedulers.grids import SPACINGS
+from schedulers.noise import ADDED, ENTRY, START, checked_rng, draw, stage_place
+from schedulers.noise_schedules import Level, NoiseSchedule
+from schedulers.parameterization import (
+    PREDICTION_TYPES,
+    UNDEFINED_AT_ALPHA_0,
+    DynamicThreshold,
+    StaticThreshold,
+)
+from schedulers.tableau import Stage, State, Tableau, advance, weighted_sum
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from schedulers.grids import Spacing
+    from schedulers.noise import RNG, Source
+
+    Array = Any
+    Denoiser = Callable[[Array, float], Array]
+
+
+@dataclass(frozen=True)
+class Scheduler(ABC):
+    """What all schedulers share. A scheduler is immutable and holds nothing of any run.
+
+    A scheduler of one's own subclasses this and writes `stages`.
+
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        What the model was trained with.
+    prediction_type : str
+        What the model returns: "epsilon", "sample", "v_prediction", "score" or "flow".
+    spacing : str or callable
+        Which levels `steps=` visits: "trailing" (default), "leading", "linspace", "quadratic",
+        uniform in the model's time in some way, or "karras", "exponential", "polyexponential",
+        "vp", "ve", "log_snr", "beta", by Karras's sigma; see `schedulers.grids`. Or a function
+        ``(schedule, steps)`` that returns the decreasing model times of the steps, such as
+        ``functools.partial(schedulers.grids.leading, offset=1)``.
+    threshold : StaticThreshold or DynamicThreshold, optional
+        What is done to the denoised estimate of every evaluation.
+    """
+
+    schedule: NoiseSchedule
+    _: KW_ONLY
+    prediction_type: str = "epsilon"
+    spacing: str | Spacing = "trailing"
+    threshold: StaticThreshold | DynamicThreshold | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule, NoiseSchedule):
+            raise TypeError(
+                f"schedule must be a NoiseSchedule, such as DiscreteSchedule(betas), "
+                f"got {self.schedule!r}"
+            )
+        _checks.choice("prediction_type", self.prediction_type, PREDICTION_TYPES)
+        if not callable(self.spacing):
+            _checks.choice("spacing", self.spacing, SPACINGS)
+        if not isinstance(self.threshold, (StaticThreshold, DynamicThreshold, type(None))):
+            raise TypeError(
+                f"threshold must be a StaticThreshold, a DynamicThreshold or None, "
+                f"got {self.threshold!r}"
+            )
+
+    @abstractmethod
+    def stages(self, levels: tuple[Level, ...]) -> Iterable[Stage]:
+        """Rows of the tableau: the method itself.
+
+        Parameters
+        ----------
+        levels : tuple of Level
+            Where each step begins, and where the last one ends; at least two, sigma falling.
+
+        Returns
+        -------
+        iterable of Stage
+            One per model evaluation, in order.
+        """
+
+    def entry(self, levels: tuple[Level, ...]) -> tuple[float, float]:
+        """Weights of the given sample and of fresh noise in what the first stage sees."""
+        return 1.0, 0.0
+
+    def tableau(
+        self,
+        steps: int | None = None,
+        *,
+        timesteps: ArrayLike | None = None,
+        sigmas: ArrayLike | None = None,
+    ) -> Tableau:
+        """Rows that a run takes; exactly one of the arguments is given.
+
+        Parameters
+        ----------
+        steps : int
+            Number of steps, on the scheduler's spacing, from the noisiest level to the clean one.
+        timesteps : array_like, shape (steps,)
+            The model's own time at the start of each step, strictly decreasing. The clean level
+            follows the last one.
+        sigmas : array_like, shape (steps + 1,)
+            Karras's sigma, sigma/alpha, at the start of each step and the end of the last, strictly
+            decreasing. A last 0 is the clean level.
+
+        Returns
+        -------
+        Tableau
+
+        Raises
+        ------
+        TypeError, ValueError
+            If not exactly one is given, if it is none such or outside the schedule, or if the
+            method cannot take these levels.
+
+        Examples
+        --------
+        >>> from schedulers import DDIM, VESchedule
+        >>> print(DDIM(VESchedule(), eta=1.0).tableau(sigmas=[4.0, 2.0, 0.0]))
+        DDIM: 2 steps, 2 model evaluations
+        step NFE t alpha sigma D e z
+           1   1 4     1     4 1 1 1.7321
+           2   2 2     1     2 1 0 0
+        ends at  0     1     0
+        """
+        levels = self._levels(steps, timesteps, sigmas)
+        if levels[0].alpha == 0.0 and self.prediction_type in UNDEFINED_AT_ALPHA_0:
+            raise ValueError(
+                f"prediction_type must be 'v_prediction', 'sample' or 'flow' where the run begins "
+                f"at alpha = 0, at which a model's noise says nothing of x_0; "
+                f"got {self.prediction_type!r}"
+            )
+        return Tableau(type(self).__name__, levels, tuple(self.stages(levels)), self.entry(levels))
+
+    def init(
+        self,
+        x_T: Array,
+        steps: int | None = None,
+        *,
+        timesteps: ArrayLike | None = None,
+        sigmas: ArrayLike | None = None,
+        rng: RNG = None,
+    ) -> State:
+        """State at the start of a run, for `step` or `update`.
+
+        Parameters
+        ----------
+        x_T : array of floats
+            The sample at the first level, at the model's own scale; copied. For image-to-image it
+            is a partly noised one, and the levels begin lower.
+        steps, timesteps, sigmas
+            As for `tableau`.
+        rng : None, int, SeedSequence or Generator
+            Source of the noise that raises the first level, where there is churn; else unused.
+
+        Returns
+        -------
+        State
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x_T` is no array of finite floats, and as for `tableau`.
+
+        Examples
+        --------
+        >>> from schedulers import DDIM, VESchedule
+        >>> scheduler = DDIM(VESchedule())
+        >>> state = scheduler.init(np.array([8.0]), sigmas=[4.0, 2.0, 0.0])
+        >>> while not state.done:
+        ...     noise = state.x / state.t  # the model, run by the caller
+        ...     state = scheduler.update(noise, state)
+        >>> state.x
+        array([0.])
+        """
+        source = checked_rng(rng)
+        carried, dtype = arrays.sample("x_T", x_T)
+        tableau = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
+        scale, c = tableau.entry
+        if c:
+            z = draw(source, ENTRY, carried.shape, carried.dtype)
+            carried = weighted_sum([(scale, carried), (c, z)])
+        return State(tableau, 0, carried, dtype)
+
+    def update(self, output: Array, state: State, rng: RNG = None) -> State:
+        """Take the row of one model evaluation that the caller made at ``state.x, state.t``.
+
+        Parameters
+        ----------
+        output : array, shape of ``state.x``
+            What the model returned. Twice the channels on axis 1 where it learned its variance.
+        state : State
+            Of a run of this scheduler that is not done.
+        rng : None, int, SeedSequence or Generator
+            Source of fresh noise. An int or a SeedSequence gives each stage noise of its own, so
+            the same one is passed every time; a Generator draws in order; None is new each time.
+
+        Returns
+        -------
+        State
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the output has another shape than the sample, is not floats or not finite, or if
+            `state` or `rng` is none such.
+
+        Examples
+        --------
+        See `init`.
+        """
+        self._check_state(state)
+        return self._update(output, state, checked_rng(rng), keep_denoised=True)
+
+    def step(self, denoiser: Denoiser, state: State, rng: RNG = None) -> State:
+        """Take one whole step, or what is left of one.
+
+        Parameters
+        ----------
+        denoiser : callable
+            ``denoiser(x, t)`` returns the model's output, as `prediction_type` says, for the sample
+            x at the model's own scale and time t.
+        state, rng
+            As for `update`.
+
+        Returns
+        -------
+        State
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `denoiser` is no callable, and as for `update`.
+
+        Examples
+        --------
+        >>> from schedulers import Heun, VESchedule
+        >>> scheduler = Heun(VESchedule())
+        >>> state = scheduler.init(np.array([8.0]), sigmas=[4.0, 2.0, 0.0])
+        >>> scheduler.step(lambda x, t: x / t, state)
+        State(Heun, 2 of 3 evaluations, t=2, shape=(1,))
+        """
+        _checks.function("denoiser", denoiser, "(x, t)")
+        self._check_state(state)
+        return self._step(denoiser, state, checked_rng(rng), keep_denoised=True)
+
+    def iterate(
+        self,
+        denoiser: Denoiser,
+        x_T: Array,
+        steps: int | None = None,
+        *,
+        timesteps: ArrayLike | None = None,
+        sigmas: ArrayLike | None = None,
+        rng: RNG = None,
+    ) -> Iterator[State]:
+        """Run, and give the state after every step.
+
+        Parameters
+        ----------
+        denoiser
+            As for `step`.
+        x_T, steps, timesteps, sigmas
+            As for `init`.
+        rng : None, int, SeedSequence or Generator
+            Source of fresh noise; None is seeded by the system.
+
+        Returns
+        -------
+        iterator of State
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `step` and `init`, at the call; as for `update`, while it runs.
+
+        Examples
+        --------
+        >>> from schedulers import DDIM, VESchedule
+        >>> def denoiser(x, t):
+        ...     return x / t  # the data is a point at 0
+        >>> for state in DDIM(VESchedule()).iterate(denoiser, np.array([8.0]), sigmas=[4, 2, 0]):
+        ...     print(state.t, state.x, state.denoised)
+        2.0 [4.] [0.]
+        0.0 [0.] [0.]
+        """
+        _checks.function("denoiser", denoiser, "(x, t)")
+        source = checked_rng(rng)
+        state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas, rng=source)
+        return self._iterate(denoiser, state, source, keep_denoised=True)
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        x_T: Array,
+        steps: int | None = None,
+        *,
+        timesteps: ArrayLike | None = None,
+        sigmas: ArrayLike | None = None,
+        rng: RNG = None,
+        callback: Callable[[State], object] | None = None,
+        progress: bool = False,
+    ) -> Array:
+        """Run from the first level to the last.
+
+        Parameters
+        ----------
+        denoiser, x_T, steps, timesteps, sigmas, rng
+            As for `iterate`.
+        callback : callable, optional
+            ``callback(state)`` is called after every step; what it returns is ignored.
+        progress : bool
+            Whether to show a progress bar over the steps; needs tqdm.
+
+        Returns
+        -------
+        array
+            The sample at the last level, in the shape and dtype of `x_T`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `iterate`.
+        ImportError
+            If `progress` is asked for and tqdm is not installed.
+
+        Examples
+        --------
+        >>> from schedulers import DDIM, FlowSchedule
+        >>> from schedulers.analytic import Gaussian
+        >>> schedule = FlowSchedule()
+        >>> scheduler = DDIM(schedule, prediction_type="flow")
+        >>> x_T = scheduler.initial_noise((100_000,), steps=20, rng=0)
+        >>> denoiser = Gaussian(mean=5.0, cov=0.25).denoiser(schedule, prediction_type="flow")
+        >>> x_0 = scheduler.sample(denoiser, x_T, steps=20)
+        >>> print(f"{x_0.mean():.2f}")
+        5.00
+        """
+        _checks.function("denoiser", denoiser, "(x, t)")
+        if callback is not None:
+            _checks.function("callback", callback, "(state)")
+        bar = _progress_bar() if _checks.boolean("progress", progress) else None
+        source = checked_rng(rng)
+        state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas, rng=source)
+        states = self._iterate(denoiser, state, source, keep_denoised=callback is not None)
+        if bar is not None:
+            states = bar(states, total=state.tableau.steps)
+        for state in states:
+            if callback is not None:
+                callback(state)
+        return state.x
+
+    def initial_noise(
+        self,
+        shape: int | tuple[int, ...],
+        steps: int | None = None,
+        *,
+        timesteps: ArrayLike | None = None,
+        sigmas: ArrayLike | None = None,
+        rng: RNG = None,
+        dtype: DTypeLike = np.float64,
+    ) -> Array:
+        """Draw noise at the scale of a run's first level, sigma z: the sample to begin with.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            Of the sample.
+        steps, timesteps, sigmas
+            As for `tableau`.
+        rng : None, int, SeedSequence or Generator
+            Source of the noise; the same int or SeedSequence gives a run's stages other noise.
+        dtype : dtype
+            Of the sample; floating.
+
+        Returns
+        -------
+        ndarray
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `shape`, `rng` or `dtype` is none such, and as for `tableau`.
+
+        Examples
+        --------
+        >>> from schedulers import Euler, VESchedule
+        >>> scheduler = Euler(VESchedule(sigma_max=80.0))
+        >>> x = scheduler.initial_noise((10_000,), steps=10, rng=0)
+        >>> print(f"{x.std():.0f}")
+        80
+        """
+        source = checked_rng(rng)
+        dimensions = shape if isinstance(shape, tuple) else (shape,)
+        dimensions = tuple(_checks.integer("shape", n, at_least=0) for n in dimensions)
+        arrays.check_floating("dtype", np.dtype(dtype))
+        first = self._levels(steps, timesteps, sigmas)[0]
+        z = draw(source, START, dimensions, np.dtype(np.float64))
+        return np.asarray(first.sigma * z).astype(dtype)
+
+    def add_noise(
+        self, x_0: Array, t: ArrayLike, *, noise: Array | None = None, rng: RNG = None
+    ) -> Array:
+        """Noise data to a time of the model: x_t = alpha(t) x_0 + sigma(t) noise.
+
+        Parameters
+        ----------
+        x_0 : ndarray of floats
+            Data.
+        t : float, or array_like of shape (n,)
+            The model's time; or one for each of the n samples along axis 0.
+        noise : ndarray, shape of `x_0`, optional
+            Standard normal noise; drawn if not given.
+        rng : None, int, SeedSequence or Generator
+            Source of the noise where it is drawn.
+
+        Returns
+        -------
+        ndarray, shape and dtype of `x_0`
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is none such, if `t` is outside the schedule, or if both `noise` and
+            `rng` are given.
+
+        Examples
+        --------
+        >>> from schedulers import DDIM, FlowSchedule
+        >>> scheduler = DDIM(FlowSchedule())
+        >>> scheduler.add_noise(np.array([4.0]), 0.25, noise=np.array([-1.0]))
+        array([2.75])
+        """
+        carried, dtype = arrays.sample("x_0", x_0)
+        alpha, sigma = np.asarray(self.schedule.alpha(t)), np.asarray(self.schedule.sigma(t))
+        if alpha.ndim and alpha.shape != carried.shape[:1]:
+            raise ValueError(
+                f"t must be one time, or one for each of the {carried.shape[:1]} samples, "
+                f"got shape {alpha.shape}"
+            )
+        if noise is None:
+            noise = draw(checked_rng(rng), ADDED, carried.shape, carried.dtype)
+        elif rng is not None:
+            raise ValueError(f"noise and rng must not both be given, got rng={rng!r}")
+        else:
+            noise, _ = arrays.sample("noise", noise)
+            if noise.shape != carried.shape:
+                raise ValueError(f"noise must have shape {carried.shape}, got {noise.shape}")
+        per_sample = (-1,) + (1,) * (carried.ndim - 1) if alpha.ndim else ()
+        noised = alpha.reshape(per_sample) * carried + sigma.reshape(per_sample) * noise
+        return np.asarray(noised).astype(dtype)
+
+    def _levels(
+        self, steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
+    ) -> tuple[Level, ...]:
+        names = ("steps", "timesteps", "sigmas")
+        given = [n for n, v in zip(names, (steps, timesteps, sigmas), strict=True) if v is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of steps, timesteps and sigmas must be given, "
+                f"got {' and '.join(given) or 'none'}"
+            )
+        if sigmas is not None:
+            return self._levels_of_sigmas(sigmas)
+        times = _checks.vector("timesteps", timesteps) if steps is None else self._times(steps)
+        _checks.decreasing("timesteps", times)
+        levels = self.schedule.levels(times)
+        if levels[0].sigma == 0.0:
+            raise ValueError(f"timesteps must begin above the clean level, got {times.tolist()}")
+        return levels if levels[-1].sigma == 0.0 else (*levels, self.schedule.clean)
+
+    def _levels_of_sigmas(self, sigmas: ArrayLike) -> tuple[Level, ...]:
+        values = _checks.vector("sigmas", sigmas, infinite=True)
+        _checks.decreasing("sigmas", values)
+        if values.size < 2:
+            raise ValueError(
+                f"sigmas must be at least two levels, where the first step begins and where the "
+                f"last one ends, got {values.tolist()}"
+            )
+        ends_clean = values[-1] == 0.0
+        noisy = values[:-1] if ends_clean else values
+        levels = self.schedule.levels(self.schedule.timestep(noisy))
+        return (*levels, self.schedule.clean) if ends_clean else levels
+
+    def _times(self, steps: int) -> Any:
+        steps = _checks.integer("steps", steps, at_least=1)
+        spacing = self.spacing if callable(self.spacing) else SPACINGS[self.spacing]
+        times = _checks.vector("timesteps of the spacing", spacing(self.schedule, steps))
+        if times.size != steps:
+            raise ValueError(f"spacing must return {steps} timesteps, got {times.size}")
+        return times
+
+    def _check_state(self, state: State) -> None:
+        if not isinstance(state, State):
+            raise TypeError(f"state must be a State, from init, got {state!r}")
+        if state.tableau.method != type(self).__name__:
+            raise ValueError(
+                f"state must be of a run of {type(self).__name__}, got one of "
+                f"{state.tableau.method}"
+            )
+        if state.done:
+            raise ValueError(f"state must be of a run that is not done, got {state!r}")
+
+    def _iterate(
+        self, denoiser: Denoiser, state: State, source: Source, keep_denoised: bool
+    ) -> Iterator[State]:
+        while not state.done:
+            state = self._step(denoiser, state, source, keep_denoised)
+            yield state
+
+    def _step(self, denoiser: Denoiser, state: State, source: Source, keep_denoised: bool) -> State:
+        ended = False
+        while not ended:
+            ended = state.tableau.stages[state.index].ends_step
+            state = self._update(denoiser(state.x, state.t), state, source, keep_denoised)
+        return state
+
+    def _update(self, output: Array, state: State, source: Source, keep_denoised: bool) -> State:
+        stage, x = state.tableau.stages[state.index], state.carried
+        output = arrays.output(output, x, self._output_shape(x.shape), state.t)
+        output, c = self._read(output, stage)
+        fresh = (c, draw(source, stage_place(state.index), x.shape, x.dtype)) if stage.c else None
+        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
+
+    def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape that the model's output has for a sample of this shape."""
+        return shape
+
+    def _read(self, output: Array, stage: Stage) -> tuple[Array, Any]:
+        """Return the model's output proper, and the weight of fresh noise."""
+        return output, stage.c
+
+
+def _progress_bar() -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ImportError("progress=True needs the package tqdm: pip install tqdm") from None
+    return tqdm
