@@ -271,7 +271,7 @@ def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
         if offset:
             raise ValueError(f"offset counts training levels, which {schedule!r} has none of")
         return schedule.t_min + (schedule.t_max - schedule.t_min) * (i / steps)
-    times = i * n // steps + float(offset)
+    times = (i * n // steps + offset).astype(np.float64)
     if times[0] > schedule.t_max:
         raise ValueError(
             f"offset must be at most {int(schedule.t_max - times[0] + offset)} with {steps} steps "
@@ -295,7 +295,7 @@ def linspace(schedule: NoiseSchedule, steps: int) -> Floats:
     """
     n = _training_levels(schedule, steps)
     times = np.linspace(schedule.t_max, schedule.t_min, steps, dtype=np.float64)
-    return times if n is None else np.rint(times)
+    return times if n is None else times.round()
 
 
 def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:

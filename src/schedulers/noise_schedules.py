@@ -321,8 +321,21 @@ class DiscreteSchedule(NoiseSchedule):
             self._sigmas = self._noise_scales / self._alphas
         for array in (self._betas, self._alphas_cumprod, self._sigmas):
             array.flags.writeable = False
-        self.t_min, self.t_max = 0, len(self._betas) - 1
-        self.t_end = self.t_max
+
+    @property
+    def t_min(self) -> int:  # type: ignore[override]
+        """The first index, 0."""
+        return 0
+
+    @property
+    def t_max(self) -> int:  # type: ignore[override]
+        """The last index, N - 1."""
+        return len(self._betas) - 1
+
+    @property
+    def t_end(self) -> int:  # type: ignore[override]
+        """The last index, N - 1."""
+        return self.t_max
 
     @property
     def betas(self) -> Floats:

@@ -1,0 +1,103 @@
+"""What the tests share: schedules, schedulers by name, and strategies that draw them."""
+
+from functools import partial
+
+import numpy as np
+from hypothesis import strategies as st
+
+import schedulers as sc
+
+DISCRETE = sc.DiscreteSchedule(sc.linear_betas(1000))
+STABLE_DIFFUSION = sc.DiscreteSchedule(sc.scaled_linear_betas(1000))
+ZERO_SNR = sc.DiscreteSchedule(sc.rescale_zero_terminal_snr(sc.linear_betas(1000)))
+
+SCHEDULES = {
+    "discrete": DISCRETE,
+    "stable_diffusion": STABLE_DIFFUSION,
+    "cosine_betas": sc.DiscreteSchedule(sc.cosine_betas(1000)),
+    "zero_snr": ZERO_SNR,
+    "vp": sc.VPSchedule(),
+    "ve": sc.VESchedule(),
+    "flow": sc.FlowSchedule(),
+    "cosine": sc.CosineSchedule(),
+}
+
+# Every scheduler as (schedule, **options) -> Scheduler.
+DETERMINISTIC = {
+    "DDIM": sc.DDIM,
+    "Euler": sc.Euler,
+    "EulerAncestral0": partial(sc.EulerAncestral, eta=0.0),
+    "Heun": sc.Heun,
+    **{
+        f"PLMS{order}-{startup}": partial(sc.PLMS, order=order, startup=startup)
+        for order in (1, 2, 3, 4)
+        for startup in ("lower_order", "heun", "runge_kutta")
+    },
+}
+STOCHASTIC = {
+    "DDPM": sc.DDPM,
+    "DDPM-large": partial(sc.DDPM, variance="fixed_large"),
+    "DDIM1": partial(sc.DDIM, eta=1.0),
+    "DDIM.3": partial(sc.DDIM, eta=0.3),
+    "DDIM-sigma": partial(sc.DDIM, sigma=lambda now, then: 0.5 * then.sigma),
+    "EulerAncestral": sc.EulerAncestral,
+    "EulerAncestral.6": partial(sc.EulerAncestral, eta=0.6, s_noise=1.01),
+    "Euler-churn": partial(sc.Euler, s_churn=8.0, s_tmax=8.0, s_noise=1.003),
+    "Heun-churn": partial(sc.Heun, s_churn=8.0, s_tmin=0.3, s_tmax=4.0),
+}
+ALL = {**DETERMINISTIC, **STOCHASTIC}
+# Those whose first step is infinite from alpha = 0.
+NEED_SIGNAL = {name for name in ALL if "Heun" in name or name.endswith(("-heun", "-runge_kutta"))}
+NEED_SIGNAL -= {"PLMS1-heun", "PLMS1-runge_kutta"}
+
+PREDICTIONS = ("epsilon", "sample", "v_prediction", "score", "flow")
+
+seeds = st.integers(0, 2**32 - 1)
+names = st.sampled_from(sorted(ALL))
+deterministic = st.sampled_from(sorted(DETERMINISTIC))
+predictions = st.sampled_from(PREDICTIONS)
+schedules = st.sampled_from(sorted(SCHEDULES))
+
+
+@st.composite
+def sigma_grids(draw, low=0.05, high=12.0, max_steps=8, clean=st.booleans()):
+    """Draw an uneven, strictly decreasing grid of Karras sigmas, ending clean or not."""
+    steps = draw(st.integers(1, max_steps))
+    gaps = np.array(draw(st.lists(st.floats(0.1, 1.0), min_size=steps, max_size=steps)))
+    logs = np.concatenate([[0.0], np.cumsum(gaps)]) / gaps.sum()
+    sigmas = high * (low / high) ** logs
+    if draw(clean):
+        sigmas[-1] = 0.0
+    return sigmas
+
+
+def bounded_denoiser(x, t):
+    """Return a nonlinear function of each element alone: any model will do for an identity."""
+    return np.tanh(x) + 0.1 * np.cos(3.0 * x)
+
+
+def as_prediction(schedule, denoise, prediction_type):
+    """Make denoise(y, s), on y = x / alpha and Karras's s, a model of a schedule."""
+
+    def model(x, t):
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        denoised = denoise(x / alpha, sigma / alpha)
+        noise = (x - alpha * denoised) / sigma
+        return {
+            "epsilon": lambda: noise,
+            "sample": lambda: denoised,
+            "v_prediction": lambda: alpha * noise - sigma * denoised,
+            "score": lambda: -noise / sigma,
+            "flow": lambda: noise - denoised,
+        }[prediction_type]()
+
+    return model
+
+
+def run(scheduler, denoiser, x, rng=0, **levels):
+    return scheduler.sample(denoiser, x, rng=rng, **levels)
+
+
+def relative_error(actual, expected):
+    """Largest difference, in units of the largest magnitude expected."""
+    return np.max(np.abs(actual - expected), initial=0.0) / np.max(np.abs(expected), initial=1e-300)

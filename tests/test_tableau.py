@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit import bounded_denoiser
+
+import schedulers as sc
+from schedulers.tableau import weighted_sum
+
+
+def test_a_printed_tableau_is_the_table_of_its_rows():
+    scheduler = sc.PLMS(sc.VESchedule(), order=2, startup="heun")
+    text = str(scheduler.tableau(sigmas=[8.0, 4.0, 2.0, 0.0]))
+    assert text.splitlines() == [
+        "PLMS: 3 steps, 4 model evaluations",
+        "step  NFE  t  alpha  sigma  D   e  e[-1]  e[-2]  z",
+        "   1    1  8      1      8  1   4      0      0  0",
+        "        2  4      1      4  1   2      2      0  0",
+        "   2    3  4      1      4  1   1      0      1  0",
+        "   3    4  2      1      2  1  -1      1      0  0",
+        "ends   at  0      1      0",
+    ]
+
+
+def test_a_printed_tableau_shows_churn_and_a_learned_range():
+    euler = sc.Euler(sc.VESchedule(), s_churn=0.5).tableau(sigmas=[4.0, 0.0])
+    assert str(euler).splitlines()[:2] == [
+        "Euler: 1 step, 1 model evaluation",
+        "entry: the first x is 1 x + 4 z",
+    ]
+    learned = sc.DDPM(sc.VESchedule(), variance="learned_range").tableau(sigmas=[4.0, 2.0, 1.0])
+    assert str(learned).splitlines()[2].split()[-3:] == ["1.7321", "..", "3.4641"]
+
+
+def test_a_tableau_tells_its_steps_evaluations_and_levels():
+    tableau = sc.Heun(sc.VPSchedule()).tableau(timesteps=[0.9, 0.5, 0.1])
+    assert (tableau.steps, tableau.nfe, tableau.method) == (3, 5, "Heun")
+    assert tableau.timesteps == [0.9, 0.5, 0.1]
+    expected = [*sc.VPSchedule().karras_sigma([0.9, 0.5, 0.1]), 0.0]
+    np.testing.assert_allclose(tableau.sigmas, expected, rtol=1e-15)
+    assert [stage.ends_step for stage in tableau.stages] == [False, True, False, True, True]
+
+
+class Everything(sc.Scheduler):
+    """Weighs D and e of up to three evaluations ago, skipping some, with noise in one row."""
+
+    ROWS = (
+        ((0.9,), (0.1,), 0.0, False),
+        ((0.5, 0.3), (0.2, 0.0), 0.0, True),
+        ((0.5,), (0.3, 0.0, -0.2), 0.7, True),
+        ((0.1, 0.0, 0.4, -0.3), (0.2, 0.5), 0.0, True),
+        ((1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.6), 0.0, True),
+    )
+
+    def stages(self, levels):
+        begins = [levels[0], levels[0], *levels[1:-1]]
+        for level, (a, b, c, ends_step) in zip(begins, self.ROWS, strict=True):
+            yield sc.Stage(level, a, b, c, ends_step=ends_step)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_the_engine_runs_any_tableau_as_its_definition_says(prediction_type):
+    schedule = sc.VPSchedule()
+    scheduler = Everything(schedule, prediction_type=prediction_type)
+    levels = [0.9, 0.7, 0.4, 0.2]
+    x0 = np.random.default_rng(0).normal(size=(4, 3))
+    got = scheduler.sample(bounded_denoiser, x0, timesteps=levels, rng=np.random.default_rng(5))
+
+    normal, x, ds, es = np.random.default_rng(5).standard_normal, x0, [], []
+    for t, (a, b, c, _) in zip([0.9, *levels], Everything.ROWS, strict=True):
+        alpha, sigma, out = schedule.alpha(t), schedule.sigma(t), bounded_denoiser(x, t)
+        if prediction_type == "epsilon":
+            ds.insert(0, (x - sigma * out) / alpha)
+            es.insert(0, out)
+        else:
+            ds.insert(0, alpha * x - sigma * out)
+            es.insert(0, sigma * x + alpha * out)
+        x = sum(w * d for w, d in zip(a, ds, strict=False))
+        x = x + sum(w * e for w, e in zip(b, es, strict=False))
+        x = x + (c * normal(x0.shape) if c else 0.0)
+    np.testing.assert_allclose(got, x, rtol=1e-13, atol=1e-14)
+
+
+def test_the_history_holds_what_later_rows_weigh_and_no_more():
+    state = Everything(sc.VPSchedule()).init(np.ones(2), timesteps=[0.9, 0.7, 0.4, 0.2])
+    held = []
+    while not state.done:
+        state = Everything(sc.VPSchedule()).update(np.ones(2), state, rng=0)
+        held.append([(d is not None, e is not None) for d, e in state.history])
+    # By row, (D, e) of the latest evaluation first: D of 0 and 1 lasts until row 3, e of 0 until
+    # row 2, e of 1 until row 4, e of 2 until row 3.
+    assert held == [
+        [(True, True)],
+        [(True, True), (True, True)],
+        [(False, True), (True, True), (True, False)],
+        [(False, False), (False, False), (False, True)],
+        [],
+    ]
+
+
+def test_schedulers_without_history_hold_none():
+    for scheduler in (sc.DDIM(sc.VPSchedule()), sc.DDPM(sc.VPSchedule()), sc.Euler(sc.VPSchedule())):
+        states = list(scheduler.iterate(bounded_denoiser, np.ones(3), steps=4, rng=0))
+        assert [state.history for state in states] == [(), (), (), ()]
+
+
+@given(st.lists(st.floats(-2.0, 2.0), min_size=1, max_size=5))
+def test_a_weighted_sum_is_one_and_writes_to_none_of_its_terms(weights):
+    arrays = [np.full(3, float(i + 1)) for i in range(len(weights))]
+    weights[0] = 1.0
+    total = weighted_sum(zip(weights, arrays, strict=True))
+    np.testing.assert_allclose(total, sum(w * (i + 1) for i, w in enumerate(weights)) * np.ones(3))
+    assert not any(np.shares_memory(total, array) for array in arrays)
+    assert [array[0] for array in arrays] == [i + 1 for i in range(len(weights))]
+
+
+def test_a_term_of_weight_zero_is_left_out_whatever_it_holds():
+    total = weighted_sum([(1.0, np.ones(2)), (0.0, None)])
+    np.testing.assert_array_equal(total, np.ones(2))
+
+
+def test_a_state_shows_where_it_is():
+    state = sc.Heun(sc.VESchedule()).init(np.ones((2, 3)), sigmas=[4.0, 2.0, 0.0])
+    assert repr(state) == "State(Heun, 0 of 3 evaluations, t=4, shape=(2, 3))"
+    assert (state.level.sigma, state.t, state.denoised, state.done) == (4.0, 4.0, None, False)
