@@ -60,13 +60,13 @@ schedules = st.sampled_from(sorted(SCHEDULES))
 
 
 @st.composite
-def sigma_grids(draw, low=0.05, high=12.0, max_steps=8, clean=st.booleans()):
+def sigma_grids(draw, low=0.05, high=12.0, max_steps=8, clean=None):
     """Draw an uneven, strictly decreasing grid of Karras sigmas, ending clean or not."""
     steps = draw(st.integers(1, max_steps))
     gaps = np.array(draw(st.lists(st.floats(0.1, 1.0), min_size=steps, max_size=steps)))
     logs = np.concatenate([[0.0], np.cumsum(gaps)]) / gaps.sum()
     sigmas = high * (low / high) ** logs
-    if draw(clean):
+    if clean or (clean is None and draw(st.booleans())):
         sigmas[-1] = 0.0
     return sigmas
 

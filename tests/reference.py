@@ -3,6 +3,8 @@
 `normal()` draws standard normal noise; `eps(x, i)` and `denoise(x, s)` are the model.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -21,7 +23,7 @@ def ddpm(eps, x, alphas_cumprod, indices, variance, normal):
 
 
 def ddim(eps, x, alphas_cumprod, indices, sigmas, normal):
-    """Song et al. 2020, eq. 12, with the standard deviations given (alpha there is alphas_cumprod)."""
+    """Song et al. 2020, eq. 12, with its standard deviations given (its alpha is alphas_cumprod)."""
     previous = [*indices[1:], None]
     for i, j, sigma in zip(indices, previous, sigmas, strict=True):
         abar, abar_prev = alphas_cumprod[i], 1.0 if j is None else alphas_cumprod[j]
@@ -58,9 +60,9 @@ def ddpm_sigma_hat(eps, x, alphas_cumprod, indices, normal):
 def edm(
     denoise, x, sigmas, normal, *, second_order, s_churn=0.0, s_tmin=0.0, s_tmax=np.inf, s_noise=1.0
 ):
-    """Karras et al. 2022, Algorithm 2 (Algorithm 1 where s_churn is 0; Euler without lines 9-11)."""
+    """Karras et al. 2022, Algorithm 2 (Algorithm 1 where s_churn is 0; Euler: not lines 9-11)."""
     n = len(sigmas) - 1
-    for t, t_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for t, t_next in pairwise(sigmas):
         gamma = min(s_churn / n, np.sqrt(2.0) - 1.0) if s_tmin <= t <= s_tmax else 0.0
         t_hat = t + gamma * t
         x_hat = x
@@ -76,7 +78,7 @@ def edm(
 
 def ancestral(denoise, x, sigmas, normal, *, eta=1.0, s_noise=1.0):
     """Euler-ancestral as k-diffusion defines it: down to s_down by Euler, up to s' by noise."""
-    for s, s_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, s_next in pairwise(sigmas):
         up = min(s_next, eta * np.sqrt(s_next**2 * (s**2 - s_next**2) / s**2))
         down = np.sqrt(s_next**2 - up**2)
         d = (x - denoise(x, s)) / s
@@ -88,9 +90,7 @@ def ancestral(denoise, x, sigmas, normal, *, eta=1.0, s_noise=1.0):
 
 def transfer(x, e, abar, abar_next):
     """Liu et al. 2022, eq. 11, phi."""
-    root = np.sqrt(abar) * (
-        np.sqrt((1.0 - abar_next) * abar) + np.sqrt((1.0 - abar) * abar_next)
-    )
+    root = np.sqrt(abar) * (np.sqrt((1.0 - abar_next) * abar) + np.sqrt((1.0 - abar) * abar_next))
     return np.sqrt(abar_next / abar) * x - (abar_next - abar) / root * e
 
 
@@ -103,7 +103,7 @@ def pndm(eps, x, abars, order, startup, middle):
         4: [55 / 24, -59 / 24, 37 / 24, -9 / 24],
     }
     past = []
-    for abar, abar_next in zip(abars[:-1], abars[1:], strict=True):
+    for abar, abar_next in pairwise(abars):
         e = eps(x, abar)
         past.insert(0, e)
         now = min(order, len(past))

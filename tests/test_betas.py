@@ -112,6 +112,7 @@ def test_the_ends_are_checked(make, name, value):
         (lambda: rescale_zero_terminal_snr([0.1]), ValueError, "betas must be at least two"),
         (lambda: rescale_zero_terminal_snr([0.1, 1.0]), ValueError, "betas must .* to 1"),
         (lambda: rescale_zero_terminal_snr([0.0, 0.5]), ValueError, "betas must .* from 0"),
+        (lambda: rescale_zero_terminal_snr([0.999] * 200), ValueError, "betas must give alphas_c"),
         (lambda: rescale_zero_terminal_snr([[0.1, 0.2]]), ValueError, r"betas must .*\(1, 2\)"),
     ],
 )

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import DISCRETE, SCHEDULES, STABLE_DIFFUSION
 
 import schedulers as sc
+from kit import DISCRETE, SCHEDULES, STABLE_DIFFUSION
 from schedulers import grids
 
 INDEX_GRIDS = ["trailing", "leading", "linspace", "quadratic"]
@@ -104,7 +104,9 @@ def test_time_grids_in_continuous_time_are_uniform_between_their_ends(name, step
         expected["linspace"] = high + u * (low - high)
         expected["quadratic"] = (np.sqrt(high) + u * (np.sqrt(low) - np.sqrt(high))) ** 2
     for spacing, times in expected.items():
-        np.testing.assert_allclose(grids.SPACINGS[spacing](schedule, steps), times, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(
+            grids.SPACINGS[spacing](schedule, steps), times, rtol=1e-12, atol=1e-13
+        )
 
 
 @pytest.mark.parametrize("make", SIGMA_GRIDS.values(), ids=SIGMA_GRIDS)

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
+
+import reference
+import schedulers as sc
 from kit import (
     DISCRETE,
     SCHEDULES,
@@ -17,8 +19,6 @@ from kit import (
     seeds,
     sigma_grids,
 )
-
-import schedulers as sc
 
 SHAPE = (3, 2)
 VE = sc.VESchedule()
@@ -77,9 +77,7 @@ def test_ddims_sigma_hat_is_ddpm_with_fixed_large_variance(indices, seed):
     x, _, normal = start(seed)
     expected = reference.ddpm_sigma_hat(eps, x, DISCRETE.alphas_cumprod, indices, normal)
     x, generator, _ = start(seed)
-    got = sc.DDPM(DISCRETE, variance="fixed_large").sample(
-        eps, x, timesteps=indices, rng=generator
-    )
+    got = sc.DDPM(DISCRETE, variance="fixed_large").sample(eps, x, timesteps=indices, rng=generator)
     assert relative_error(got, expected) < 1e-11
 
 
@@ -99,9 +97,7 @@ def test_ddim_takes_its_deviations_as_a_function_of_the_levels():
 @given(sigmas=sigma_grids(), churn=churns, seed=seeds)
 def test_euler_and_heun_are_algorithms_1_and_2_of_edm(second_order, sigmas, churn, seed):
     x, _, normal = start(seed)
-    expected = reference.edm(
-        eps, sigmas[0] * x, sigmas, normal, second_order=second_order, **churn
-    )
+    expected = reference.edm(eps, sigmas[0] * x, sigmas, normal, second_order=second_order, **churn)
     x, generator, _ = start(seed)
     method = sc.Heun if second_order else sc.Euler
     got = method(VE, prediction_type="sample", **churn).sample(
@@ -117,9 +113,7 @@ def test_euler_and_heun_are_algorithms_1_and_2_of_edm(second_order, sigmas, chur
 @given(sigmas=sigma_grids(), seed=seeds, eta=st.sampled_from([0.0, 0.4, 1.0]))
 def test_euler_ancestral_is_k_diffusions(sigmas, seed, eta):
     x, _, normal = start(seed)
-    expected = reference.ancestral(
-        eps, sigmas[0] * x, sigmas, normal, eta=eta, s_noise=1.01
-    )
+    expected = reference.ancestral(eps, sigmas[0] * x, sigmas, normal, eta=eta, s_noise=1.01)
     x, generator, _ = start(seed)
     scheduler = sc.EulerAncestral(VE, prediction_type="sample", eta=eta, s_noise=1.01)
     got = scheduler.sample(eps, sigmas[0] * x, sigmas=sigmas, rng=generator)
@@ -187,6 +181,35 @@ def test_churn_stays_inside_the_schedule():
     np.testing.assert_allclose(tableau.sigmas, [top, 0.8 * top, 1.0, 0.0], rtol=1e-12)
 
 
+@given(sigmas=sigma_grids(clean=True, max_steps=6), name=st.sampled_from(sorted(SCHEDULES)))
+def test_churn_includes_its_bounds_on_every_schedule(sigmas, name):
+    scheduler = sc.Euler(
+        SCHEDULES[name], prediction_type="sample", s_churn=1.0, s_tmin=sigmas[-2], s_tmax=sigmas[0]
+    )
+    tableau = scheduler.tableau(sigmas=sigmas)
+    assert tableau.entry[1] > 0.0
+    assert all(stage.c > 0.0 for stage in tableau.stages[:-1])
+
+
+@pytest.mark.parametrize("ratio", [1e-3, 1e-7, 1e-11])
+def test_a_long_step_keeps_its_digits_at_eta_1(ratio):
+    sigmas = [10.0, 10.0 * ratio]
+    rows = [
+        scheduler.tableau(sigmas=sigmas).stages[0]
+        for scheduler in (sc.DDIM(VE, eta=1.0), sc.EulerAncestral(VE), sc.DDPM(VE))
+    ]
+    for row in rows:
+        assert row.b[0] == pytest.approx(10.0 * ratio**2, rel=1e-12)
+
+
+def test_levels_that_a_schedules_time_cannot_tell_apart_are_refused():
+    for name in ("flow", "cosine"):
+        for method in (sc.DDPM, sc.DDIM, sc.Euler, sc.EulerAncestral, sc.PLMS):
+            scheduler = method(SCHEDULES[name], prediction_type="flow")
+            with pytest.raises(ValueError, match="levels must be far enough apart"):
+                scheduler.tableau(sigmas=[1e18, 1e17, 0.0])
+
+
 def test_churn_raises_no_level_from_alpha_0():
     tableau = sc.Euler(sc.FlowSchedule(), prediction_type="flow", s_churn=9.0).tableau(4)
     assert tableau.entry == (1.0, 0.0)
@@ -218,14 +241,18 @@ def test_a_learned_variance_is_the_models_second_half_of_channels(variance, sche
         x = (alpha_next * beta * denoised + alpha / alpha_next * sigma_next**2 * x) / sigma**2
         if t_next is not None:
             f = (v + 1.0) / 2.0
-            log_variance = v if variance == "learned" else f * np.log(beta) + (1 - f) * np.log(small)
+            log_variance = (
+                v if variance == "learned" else f * np.log(beta) + (1 - f) * np.log(small)
+            )
             x = x + np.exp(0.5 * log_variance) * normal(x.shape)
     np.testing.assert_allclose(got, x, rtol=1e-11, atol=1e-13)
 
 
 def test_a_learned_variance_needs_channels():
     scheduler = sc.DDPM(DISCRETE, variance="learned_range")
-    with pytest.raises(ValueError, match=r"variance 'learned_range' needs .* axis 1, got shape \(3"):
+    with pytest.raises(
+        ValueError, match=r"variance 'learned_range' needs .* axis 1, got shape \(3"
+    ):
         scheduler.sample(eps, np.ones(3), steps=2)
     with pytest.raises(ValueError, match=r"output at t=999 must have shape \(3, 4\), got \(3, 2\)"):
         scheduler.sample(eps, np.ones((3, 2)), steps=2)

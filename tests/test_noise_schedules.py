@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import DISCRETE, SCHEDULES, ZERO_SNR
 
 import schedulers as sc
+from kit import DISCRETE, SCHEDULES, ZERO_SNR
 
 CONTINUOUS = {k: v for k, v in SCHEDULES.items() if not isinstance(v, sc.DiscreteSchedule)}
 PRESERVING = {k: v for k, v in SCHEDULES.items() if k not in ("ve", "flow")}
@@ -84,7 +84,8 @@ def test_the_discrete_schedule_is_ddpms():
     np.testing.assert_array_equal(DISCRETE.alphas_cumprod, np.cumprod(1.0 - betas))
     i = np.arange(1000)
     np.testing.assert_array_equal(DISCRETE.alpha(i), np.sqrt(DISCRETE.alphas_cumprod))
-    np.testing.assert_array_equal(DISCRETE.sigma(i), np.sqrt(1.0 - DISCRETE.alphas_cumprod))
+    sigma = np.sqrt(1.0 - DISCRETE.alphas_cumprod)
+    np.testing.assert_allclose(DISCRETE.sigma(i), sigma, rtol=1e-12)
     np.testing.assert_array_equal(DISCRETE.karras_sigma(i), DISCRETE.sigmas)
     assert DISCRETE.num_train_timesteps == 1000
 
@@ -125,7 +126,19 @@ def test_from_alphas_cumprod_keeps_them_and_agrees_with_betas(betas):
     schedule = sc.DiscreteSchedule.from_alphas_cumprod(products)
     np.testing.assert_array_equal(schedule.alphas_cumprod, products)
     np.testing.assert_allclose(schedule.betas, betas, rtol=1e-12)
-    np.testing.assert_allclose(schedule.sigmas, sc.DiscreteSchedule(betas).sigmas, rtol=1e-15)
+    np.testing.assert_allclose(schedule.sigmas, sc.DiscreteSchedule(betas).sigmas, rtol=1e-13)
+
+
+def test_small_betas_keep_their_digits():
+    # sigma**2 of the first level is its beta, and of the second nearly the sum.
+    schedule = sc.DiscreteSchedule([1e-17, 2e-17, 1e-8])
+    np.testing.assert_allclose(schedule.sigma([0, 1]), np.sqrt([1e-17, 3e-17]), rtol=1e-14)
+    assert sc.laplace_betas(1000, b=8.0)[0] == pytest.approx(500.0**-8, rel=1e-12)
+
+
+def test_vp_is_inverted_where_the_square_of_sigma_overflows():
+    schedule = sc.VPSchedule(beta_max=1500.0)
+    assert schedule.timestep(schedule.karras_sigma(0.99)) == pytest.approx(0.99, rel=1e-12)
 
 
 def test_schedules_differ_by_their_levels():
@@ -266,6 +279,7 @@ def test_sigmas_are_checked(schedule, sigmas, error):
         (lambda: sc.DiscreteSchedule([1.0, 0.1]), ValueError, "betas must lie between .* to 1$"),
         (lambda: sc.DiscreteSchedule([0.1, 1.1]), ValueError, "betas must lie between"),
         (lambda: sc.DiscreteSchedule([0.1, math.nan]), ValueError, "betas must be finite"),
+        (lambda: sc.DiscreteSchedule([0.999] * 200), ValueError, "betas must give levels that"),
         (lambda: sc.DiscreteSchedule(["a"]), TypeError, "betas must be real numbers"),
         (lambda: sc.DiscreteSchedule([[1], [2, 3]]), TypeError, "betas must be real numbers"),
         (

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import PREDICTIONS, as_prediction, bounded_denoiser
 
 import schedulers as sc
+from kit import PREDICTIONS, as_prediction, bounded_denoiser
 from schedulers.parameterization import coefficients, to_denoised_and_noise, to_output
 
 scales = st.floats(1e-3, 1.0)

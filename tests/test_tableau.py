@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import bounded_denoiser
 
 import schedulers as sc
+from kit import bounded_denoiser
 from schedulers.tableau import weighted_sum
 
 
@@ -99,7 +99,11 @@ def test_the_history_holds_what_later_rows_weigh_and_no_more():
 
 
 def test_schedulers_without_history_hold_none():
-    for scheduler in (sc.DDIM(sc.VPSchedule()), sc.DDPM(sc.VPSchedule()), sc.Euler(sc.VPSchedule())):
+    for scheduler in (
+        sc.DDIM(sc.VPSchedule()),
+        sc.DDPM(sc.VPSchedule()),
+        sc.Euler(sc.VPSchedule()),
+    ):
         states = list(scheduler.iterate(bounded_denoiser, np.ones(3), steps=4, rng=0))
         assert [state.history for state in states] == [(), (), (), ()]
 

@@ -233,9 +233,11 @@ class Gaussian(Distribution):
             if not np.allclose(spread, spread.T, rtol=1e-10, atol=1e-12 * np.abs(spread).max()):
                 raise ValueError(f"cov must be symmetric, got {cov!r}")
             self._variances, self._basis = np.linalg.eigh(spread)
-            # eigh leaves rounding of either sign where an eigenvalue is 0.
-            rounding = 1e-13 * centre.size * np.abs(self._variances).max(initial=0.0)
+            # Where an eigenvalue is 0, eigh leaves rounding of either sign.
+            largest = self._variances.max(initial=0.0)
+            rounding = np.finfo(np.float64).eps * centre.size * largest
             self._variances[np.abs(self._variances) <= rounding] = 0.0
+            self._variances[(self._variances < 0.0) & (self._variances >= -1e-10 * largest)] = 0.0
         if self._variances.min(initial=0.0) < 0.0:
             raise ValueError(
                 f"cov must be positive semidefinite, got a variance of {self._variances.min():g}"

@@ -112,10 +112,10 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0
     """
     s = _checks.real("s", s, at_least=0.0)
 
-    def alphas_cumprod(t: Floats) -> Floats:
-        return np.cos((t + s) / (1.0 + s) * 0.5 * math.pi) ** 2
+    def log_alphas_cumprod(t: Floats) -> Floats:
+        return 2.0 * np.log(np.cos((t + s) / (1.0 + s) * 0.5 * math.pi))
 
-    return _betas_of(alphas_cumprod, num_train_timesteps, max_beta)
+    return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta)
 
 
 def laplace_betas(
@@ -152,12 +152,12 @@ def laplace_betas(
     mu = _checks.real("mu", mu)
     b = _checks.real("b", b, above=0.0)
 
-    def alphas_cumprod(t: Floats) -> Floats:
-        with np.errstate(divide="ignore", over="ignore"):  # the ends, log SNR = +-infinity
+    def log_alphas_cumprod(t: Floats) -> Floats:
+        with np.errstate(divide="ignore"):  # the ends, log SNR = +-infinity
             log_snr = mu - b * np.sign(0.5 - t) * np.log1p(-2.0 * np.abs(t - 0.5))
-            return 1.0 / (1.0 + np.exp(-log_snr))
+        return -np.logaddexp(0.0, -log_snr)
 
-    return _betas_of(alphas_cumprod, num_train_timesteps, max_beta)
+    return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta)
 
 
 def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
@@ -193,6 +193,11 @@ def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
             f"{given.min():g} to {given.max():g}"
         )
     roots = np.sqrt(np.cumprod(1.0 - given))
+    if not np.all(roots[1:] < roots[:-1]):
+        raise ValueError(
+            "betas must give alphas_cumprod that fall strictly, got some too small or too many "
+            "to tell apart in float64"
+        )
     first, last = roots[0], roots[-1]
     alphas_cumprod = ((roots - last) * (first / (first - last))) ** 2
     # The first beta is kept by construction, and so bit for bit.
@@ -207,10 +212,11 @@ def _checked_ends(n: int, start: float, end: float) -> tuple[int, float, float]:
     )
 
 
-def _betas_of(alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: float) -> Floats:
+def _betas_of(log_alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: float) -> Floats:
     n = _checks.integer("num_train_timesteps", n, at_least=1)
-    products = alphas_cumprod(np.arange(n + 1) / n)
-    return np.minimum(1.0 - products[1:] / products[:-1], _fraction("max_beta", max_beta))
+    logs = log_alphas_cumprod(np.arange(n + 1) / n)
+    # 1 - ratio, from the logs: a small beta keeps its digits.
+    return np.minimum(-np.expm1(np.diff(logs)), _fraction("max_beta", max_beta))
 
 
 def _fraction(name: str, value: float) -> float:

@@ -11,6 +11,8 @@ from schedulers import _checks
 from schedulers.noise_schedules import Level
 from schedulers.scheduler import Scheduler
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChurnedScheduler(Scheduler):
@@ -19,7 +21,8 @@ class ChurnedScheduler(Scheduler):
     Before a step from Karras's sigma s, noise raises it to s (1 + gamma), with
     gamma = min(s_churn / steps, sqrt(2) - 1) where s_tmin <= s <= s_tmax and 0 elsewhere. In a
     tableau the raise is in the row before, whose weights lead to the raised level. No level is
-    raised above the noisiest one of the schedule, beyond which no model is defined.
+    raised above the largest sigma for which the schedule's path is defined: a trained schedule's
+    last one has no model beyond it.
 
     Parameters
     ----------
@@ -48,7 +51,9 @@ class ChurnedScheduler(Scheduler):
         gamma = min(self.s_churn / (len(levels) - 1), math.sqrt(2.0) - 1.0)
         top = self.schedule.max_karras_sigma
         s = np.array([level.karras for level in levels[:-1]])
-        churned = (self.s_tmin <= s) & (s <= self.s_tmax) & (s < top)
+        # Levels went to the model's time and back: a bound that is one of them is met to rounding.
+        inside = (self.s_tmin * (1.0 - _ROUNDING) <= s) & (s <= self.s_tmax * (1.0 + _ROUNDING))
+        churned = inside & (s < top)
         if gamma == 0.0 or not churned.any():
             return levels
         times = self.schedule.timestep(np.minimum(s[churned] * (1.0 + gamma), top))

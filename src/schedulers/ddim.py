@@ -22,11 +22,11 @@ class DDIM(Scheduler):
 
         x' = alpha' D + sqrt(sigma'**2 - c**2) e + c z.
 
-    By `eta` (eq. 16): c = eta (sigma' / sigma) sqrt(sigma**2 - (alpha / alpha')**2 sigma'**2). The
-    root is the paper's sqrt(1 - alpha**2 / alpha'**2), written so that it holds on a path that
-    does not preserve variance, too. First order, one evaluation a step; deterministic where c is 0.
+    By `eta`, c = eta sigma' sqrt(1 - (alpha sigma')**2 / (alpha' sigma)**2). Where variance is
+    preserved that is eq. 16, eta (sigma' / sigma) sqrt(1 - alpha**2 / alpha'**2); written so it
+    holds on any path. First order, one evaluation a step; deterministic where c is 0.
 
-    The paper's sigma-hat (section 5.1 and appendix D.3), which has a larger c but the e of
+    The paper's sigma-hat (section 5 and appendix D.3), which has a larger c but the weight of e of
     eta = 1, is no case of eq. 12: it is ``DDPM(schedule, variance="fixed_large")``.
 
     Parameters
@@ -78,17 +78,23 @@ class DDIM(Scheduler):
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        for (now, then), c in zip(pairwise(levels), self._deviations(levels), strict=True):
-            remaining = math.sqrt(max(then.sigma**2 - c**2, 0.0))
-            yield Stage(now, a=(then.alpha,), b=(remaining,), c=c)
+        split = self._by_eta(levels) if self.sigma is None else self._by_sigma(levels)
+        for (now, then), (kept, c) in zip(pairwise(levels), split, strict=True):
+            yield Stage(now, a=(then.alpha,), b=(kept,), c=c)
 
-    def _deviations(self, levels: tuple[Level, ...]) -> list[float]:
-        if self.sigma is None:
-            return [self._by_eta(now, then) for now, then in pairwise(levels)]
-        if callable(self.sigma):
-            given = [self.sigma(now, then) for now, then in pairwise(levels)]
-        else:
-            given = list(self.sigma)
+    def _by_eta(self, levels: tuple[Level, ...]) -> Iterator[tuple[float, float]]:
+        """Weights of e and z by eq. 16, the root of eq. 12 written without cancellation."""
+        for now, then in pairwise(levels):
+            ratio = now.alpha * then.sigma / (then.alpha * now.sigma)
+            kept = math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
+            yield then.sigma * kept, then.sigma * self.eta * math.sqrt(1.0 - ratio**2)
+
+    def _by_sigma(self, levels: tuple[Level, ...]) -> Iterator[tuple[float, float]]:
+        """Weights of e and z by eq. 12, the standard deviations given."""
+        given = self.sigma
+        if callable(given):
+            given = [given(now, then) for now, then in pairwise(levels)]
+        assert given is not None
         if len(given) != len(levels) - 1:
             raise ValueError(
                 f"sigma must have one entry for each of the run's {len(levels) - 1} steps, "
@@ -97,9 +103,5 @@ class DDIM(Scheduler):
         for step, (c, then) in enumerate(zip(given, levels[1:], strict=True), start=1):
             # A deviation computed elsewhere may be above its limit by rounding.
             limit = then.sigma * (1.0 + 1e-12)
-            _checks.real(f"sigma of step {step}", c, at_least=0.0, at_most=limit)
-        return [float(c) for c in given]
-
-    def _by_eta(self, now: Level, then: Level) -> float:
-        forward_variance = now.sigma**2 - (now.alpha / then.alpha * then.sigma) ** 2
-        return self.eta * then.sigma / now.sigma * math.sqrt(max(forward_variance, 0.0))
+            c = _checks.real(f"sigma of step {step}", c, at_least=0.0, at_most=limit)
+            yield math.sqrt(max((then.sigma - c) * (then.sigma + c), 0.0)), c

@@ -48,7 +48,7 @@ class DDPM(Scheduler):
         "fixed_large_log", are names for exp(log beta~) and exp(log beta), the same. For a model
         that learned it (Nichol & Dhariwal 2021) and returns twice the channels on axis 1, the
         second half v says: "learned", log variance = v; "learned_range", log variance =
-        f log beta + (1 - f) log beta~ with f = (v + 1) / 2 (their eq. 15, v from -1 to 1).
+        f log beta + (1 - f) log beta~ (their eq. 15) with f = (v + 1) / 2, as models put it out.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from schedulers.tableau import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Euler(ChurnedScheduler):
-    """Euler's method (Karras et al. 2022, Algorithm 1 without its second-order correction).
+    """Euler's method (Karras et al. 2022, Algorithm 1 with sigma(t) = t, lines 6 to 8 left out).
 
     With s Karras's sigma, y = x / alpha and dy/ds = (y - D) / s = e (eq. 4), a step is
 
@@ -72,7 +72,7 @@ class EulerAncestral(Scheduler):
     With s Karras's sigma and y = x / alpha, noise of variance s_up**2 is what the reverse of the
     forward process would add, scaled by eta, and Euler's step goes to what is left of s':
 
-        s_up = eta s' sqrt(1 - s'**2 / s**2),      s_down**2 = s'**2 - s_up**2,
+        s_up = eta s' sqrt(1 - s'**2 / s**2),      s_down = sqrt(s'**2 - s_up**2),
         y' = D + s_down e + s_up z.
 
     It is DDIM with the same eta in other words. First order, one evaluation a step; stochastic
@@ -118,9 +118,10 @@ class EulerAncestral(Scheduler):
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
         for now, then in pairwise(levels):
-            s, s_next = now.karras, then.karras
-            s_up = self.eta * s_next * math.sqrt(1.0 - (s_next / s) ** 2)
-            s_down = math.sqrt(s_next**2 - s_up**2)
+            s_next, ratio = then.karras, then.karras / now.karras
+            s_up = self.eta * s_next * math.sqrt(1.0 - ratio**2)
+            # sqrt(s_next**2 - s_up**2) without cancellation where eta is near 1
+            s_down = s_next * math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
             yield Stage(
                 now,
                 a=(then.alpha,),

@@ -93,7 +93,7 @@ def vp_sigmas(
     """Levels uniform in the time of a VP diffusion (Karras et al. 2022, Table 1, "VP").
 
     sigma(t)**2 = exp(beta_d t**2 / 2 + beta_min t) - 1, at t uniform between the times that
-    `sigma_max` and `sigma_min` have; the table's, 1 and 1e-3, are those of 152.17 and 0.01048.
+    `sigma_max` and `sigma_min` have; the table's, 1 and 1e-3, are those of 152.17 and 0.010486.
 
     Parameters
     ----------
@@ -131,10 +131,11 @@ def vp_sigmas(
 def beta_sigmas(
     n: int, sigma_min: float, sigma_max: float, alpha: float = 0.6, beta: float = 0.6
 ) -> Floats:
-    """Levels at uniform quantiles of a Beta distribution (Lee et al. 2024, Beta sampling).
+    """Levels at uniform quantiles of a Beta distribution (after Lee et al. 2024, Beta sampling).
 
     sigma = sigma_min + (sigma_max - sigma_min) F^-1(u) for u from 1 to 0, F the distribution
-    function of Beta(alpha, beta). With both below 1 levels gather at the two ends.
+    function of Beta(alpha, beta). With both below 1 levels gather at the two ends. The paper takes
+    the quantiles for times; to take them for sigma is diffusers' reading.
 
     Parameters
     ----------
@@ -171,9 +172,11 @@ def beta_sigmas(
 
 
 def _power(start: float, end: float, rho: float, u: Floats) -> Floats:
-    """Go from start to end so that the power 1 / rho is linear in u."""
-    first, last = math.pow(start, 1.0 / rho), math.pow(end, 1.0 / rho)
-    return (first + u * (last - first)) ** rho
+    """Go from start down to end so that the power 1 / rho is linear in u."""
+    # start (1 + u (q - 1))**rho, q = (end / start)**(1 / rho), sound for the smallest rho and the
+    # largest.
+    with np.errstate(divide="ignore"):  # log 0, where q is 0 in float64 and u is 1
+        return start * np.exp(rho * np.log1p(u * math.expm1(math.log(end / start) / rho)))
 
 
 def _sigmas(
@@ -238,8 +241,9 @@ def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
     """Times uniform from one spacing below the noisiest to the least noisy.
 
     Training index floor(i N / steps) + offset for i = steps - 1 .. 0 (Song et al. 2021, DDIM,
-    appendix D.2, "linear", with c = N / steps whether or not that is whole); where time is
-    continuous, t_min + (t_max - t_min) i / steps.
+    appendix D.2, "linear"); where time is continuous, t_min + (t_max - t_min) i / steps. The ratio
+    is not rounded first, as it is in Lin et al. 2024, Table 2: where `steps` does not divide N,
+    that begins far below the noisiest level.
 
     Parameters
     ----------
@@ -294,8 +298,12 @@ def linspace(schedule: NoiseSchedule, steps: int) -> Floats:
     array([999., 666., 333.,   0.])
     """
     n = _training_levels(schedule, steps)
-    times = np.linspace(schedule.t_max, schedule.t_min, steps, dtype=np.float64)
-    return times if n is None else times.round()
+    if steps == 1:
+        return np.array([float(schedule.t_max)])
+    left = np.arange(steps)[::-1]
+    if n is None:
+        return schedule.t_min + (schedule.t_max - schedule.t_min) * (left / (steps - 1))
+    return np.rint((n - 1) * left / (steps - 1))
 
 
 def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:

@@ -12,7 +12,7 @@ from schedulers.tableau import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Heun(ChurnedScheduler):
-    """Heun's method (Karras et al. 2022, Algorithm 1; with churn, Algorithm 2).
+    """Heun's method (Karras et al. 2022, Algorithm 1 with sigma(t) = t; with churn, Algorithm 2).
 
     With s Karras's sigma, y = x / alpha and dy/ds = e (eq. 4), a step is Euler's, and then the
     trapezoidal rule with the noise estimate e' at its end:
@@ -21,7 +21,9 @@ class Heun(ChurnedScheduler):
 
     The step that ends clean is Euler's alone, for want of an e' at s' = 0. Second order, two
     evaluations a step (2 steps - 1 in a run that ends clean); deterministic unless `s_churn` is
-    set. It cannot begin at alpha = 0, where s is infinite.
+    set. It cannot begin at alpha = 0, where s is infinite, and where a step falls from a very large
+    s to a much smaller one it multiplies the model's errors by s / s': a schedule that ends near
+    alpha = 0, as `cosine_betas` do, wants a spacing by sigma ("karras").
 
     Parameters
     ----------

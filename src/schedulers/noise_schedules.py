@@ -51,7 +51,8 @@ class NoiseSchedule(ABC):
     Attributes
     ----------
     t_min, t_max : float
-        The least noisy and the noisiest time that a grid made from a number of steps visits.
+        The two ends of a grid made from a number of steps; spacing "trailing" alone takes no
+        notice of `t_min`.
     t_end : float
         The last time at which the path is defined; its first is 0.
     t_clean : float
@@ -274,7 +275,16 @@ class DiscreteSchedule(NoiseSchedule):
                 f"betas must lie between 0 and 1 (only the last may be 1), got values from "
                 f"{variances.min():g} to {variances.max():g}"
             )
-        self.__setstate__((variances, np.cumprod(1.0 - variances, dtype=np.float64)))
+        products = np.cumprod(1.0 - variances, dtype=np.float64)
+        with np.errstate(divide="ignore"):  # a last beta of 1
+            logs = np.cumsum(np.log1p(-variances))
+        # 1 - alphas_cumprod from the logs: small betas keep their digits.
+        self.__setstate__((variances, products, np.sqrt(-np.expm1(logs))))
+        if not np.all(self._sigmas[1:] > self._sigmas[:-1]):
+            raise ValueError(
+                "betas must give levels that differ, got some too small or too many to tell apart "
+                "in float64"
+            )
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: ArrayLike) -> DiscreteSchedule:
@@ -307,16 +317,16 @@ class DiscreteSchedule(NoiseSchedule):
             )
         _checks.decreasing("alphas_cumprod", products)
         schedule = cls.__new__(cls)
-        schedule.__setstate__((1.0 - products / np.append(1.0, products[:-1]), products))
+        betas = 1.0 - products / np.append(1.0, products[:-1])
+        schedule.__setstate__((betas, products, np.sqrt(1.0 - products)))
         return schedule
 
-    def __getstate__(self) -> tuple[Floats, Floats]:
-        return self._betas, self._alphas_cumprod
+    def __getstate__(self) -> tuple[Floats, Floats, Floats]:
+        return self._betas, self._alphas_cumprod, self._noise_scales
 
-    def __setstate__(self, state: tuple[Floats, Floats]) -> None:
-        self._betas, self._alphas_cumprod = state
+    def __setstate__(self, state: tuple[Floats, Floats, Floats]) -> None:
+        self._betas, self._alphas_cumprod, self._noise_scales = state
         self._alphas = np.sqrt(self._alphas_cumprod)
-        self._noise_scales = np.sqrt(1.0 - self._alphas_cumprod)
         with np.errstate(divide="ignore"):
             self._sigmas = self._noise_scales / self._alphas
         for array in (self._betas, self._alphas_cumprod, self._sigmas):
@@ -417,7 +427,8 @@ class VPSchedule(NoiseSchedule):
     beta_min, beta_max : float
         Rates at t = 0 and t = 1 of the diffusion; 0 < beta_min <= beta_max.
     t_min : float
-        Least noisy time that a grid made from a number of steps visits, in (0, 1).
+        The less noisy end of a grid made from a number of steps, in (0, 1); spacing "trailing"
+        takes no notice of it.
 
     Raises
     ------
@@ -445,8 +456,9 @@ class VPSchedule(NoiseSchedule):
         return np.exp(-0.5 * integral), np.sqrt(-np.expm1(-integral))
 
     def _time(self, sigmas: Floats) -> Floats:
-        # log(1 + s**2) is the integral of beta; the quadratic's root without cancellation.
-        integral = np.log1p(sigmas**2)
+        # log(1 + s**2) is the integral of beta; then the quadratic's root without cancellation.
+        low, high = np.minimum(sigmas, 1.0), np.maximum(sigmas, 1.0)
+        integral = 2.0 * np.log(high) + np.log1p((low / high) ** 2)  # s**2 may overflow
         slope = self.beta_max - self.beta_min
         return 2.0 * integral / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * slope * integral))
 
@@ -460,8 +472,8 @@ class VESchedule(NoiseSchedule):
     Parameters
     ----------
     sigma_min, sigma_max : float
-        Least and largest noise level that a grid made from a number of steps visits;
-        0 < sigma_min < sigma_max.
+        The two ends of a grid made from a number of steps, 0 < sigma_min < sigma_max; spacing
+        "trailing" takes no notice of `sigma_min`.
 
     Raises
     ------
@@ -509,7 +521,8 @@ class FlowSchedule(NoiseSchedule):
     Parameters
     ----------
     t_min : float
-        Least noisy time that a grid made from a number of steps visits, in (0, 1).
+        The less noisy end of a grid made from a number of steps, in (0, 1); spacing "trailing"
+        takes no notice of it.
 
     Raises
     ------
@@ -548,7 +561,8 @@ class CosineSchedule(NoiseSchedule):
         Offset, at least 0, that keeps the noise near t = 0 from being too small; 0 gives
         alpha = cos(pi t / 2) and sigma = sin(pi t / 2).
     t_min : float
-        Least noisy time that a grid made from a number of steps visits, in (0, 1).
+        The less noisy end of a grid made from a number of steps, in (0, 1); spacing "trailing"
+        takes no notice of it.
 
     Raises
     ------

@@ -13,7 +13,7 @@ score           -eps / sigma            (x + sigma**2 out) / alpha      -sigma o
 flow            eps - x_0               (x - sigma out) / m             (x + alpha out) / m
 ==============  ======================  ==============================  ============================
 
-with n = alpha**2 + sigma**2 and m = alpha + sigma. Sources: Ho et al. 2020, eq. 9 and 15 (epsilon,
+with n = alpha**2 + sigma**2 and m = alpha + sigma. Sources: Ho et al. 2020, eq. 11 and 15 (epsilon,
 and D from it); Salimans & Ho 2022, appendix D (v, where n = 1); Song et al. 2021, section 3.3
 (score); Lipman et al. 2023, section 4 (flow, where m = 1).
 """
@@ -169,7 +169,8 @@ class StaticThreshold:
         Largest magnitude that data has, positive.
     rederive_noise : bool
         Whether e is made anew from the clipped D, so that x = alpha D + sigma e still holds, or
-        stays what the model said.
+        stays what the model said. Kept, it goes into a tableau's rows beside the clipped D; the
+        later rows of a step of Heun or Runge-Kutta then begin from alpha D + sigma e, not from x.
 
     Raises
     ------

@@ -44,11 +44,12 @@ class PLMS(Scheduler):
         Number of noise estimates, 1 to 4; 1 is DDIM with eta = 0.
     startup : str
         What the first steps do, for want of earlier estimates: "lower_order" takes the orders
-        1, 2, ... that there are estimates for; "heun" takes one step of Heun's method (two
+        1, 2, ... that there are estimates for; "heun" takes one step of Heun's method (eq. 22; two
         evaluations), then lower orders (Stable Diffusion's); "runge_kutta" takes order - 1 steps of
         the classical fourth-order Runge-Kutta method (eq. 13; four evaluations each), with the
-        middle at (s + s') / 2, for which it is of fourth order, and not at the middle time. A step
-        that ends clean takes lower orders in any case. Only "lower_order" can begin at alpha = 0.
+        middle at (s + s') / 2, for which it is of fourth order, and not at the middle time. A
+        start-up step that ends clean takes a lower order in any case. Only "lower_order" can begin
+        at alpha = 0, and near there the others have Heun's trouble (see `Heun`).
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,6 +135,12 @@ class Scheduler(ABC):
         ends at  0     1     0
         """
         levels = self._levels(steps, timesteps, sigmas)
+        karras = [level.karras for level in levels]
+        if not all(later < earlier for earlier, later in pairwise(karras)):
+            raise ValueError(
+                f"levels must be far enough apart for the schedule's time to tell them in float64, "
+                f"got sigmas {karras}"
+            )
         if levels[0].alpha == 0.0 and self.prediction_type in UNDEFINED_AT_ALPHA_0:
             raise ValueError(
                 f"prediction_type must be 'v_prediction', 'sample' or 'flow' where the run begins "

@@ -44,7 +44,8 @@ class Stage:
     c : float
         Weight of fresh noise.
     c_range : (float, float), optional
-        The two weights between which a model that learned its variance chooses; `c` is the first.
+        Where a model that learned its variance chooses the weight: between these two. `c` then only
+        tells whether there is any noise.
     ends_step : bool
         Whether the scheduler's step is over after this row.
     """

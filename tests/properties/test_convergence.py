@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import DETERMINISTIC, SCHEDULES
 
 import schedulers as sc
+from kit import DETERMINISTIC, SCHEDULES
 from schedulers.analytic import Gaussian
 
 DIMENSION = 3

@@ -1,9 +1,10 @@
-"""Where the data is one point, every deterministic scheduler arrives there in any number of steps."""
+"""Where the data is one point, a deterministic scheduler arrives there in any number of steps."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kit import (
     ALL,
     DETERMINISTIC,
@@ -16,7 +17,6 @@ from kit import (
     seeds,
     sigma_grids,
 )
-
 from schedulers.analytic import Gaussian
 
 
@@ -32,12 +32,12 @@ def test_a_deterministic_run_is_exact_at_every_level(name, schedule, sigmas, pre
     rng = np.random.default_rng(seed)
     point, noise = rng.normal(size=4), rng.normal(size=(2, 4))
     model = Gaussian(point, 0.0).denoiser(schedule, prediction)
-    (first, *_), t = schedule.levels(schedule.timestep(sigmas[:1])), None
+    (first,) = schedule.levels(schedule.timestep(sigmas[:1]))
     scheduler = DETERMINISTIC[name](schedule, prediction_type=prediction)
     x = first.alpha * point + first.sigma * noise
     for state in scheduler.iterate(model, x, sigmas=sigmas):
         expected = state.level.alpha * point + state.level.sigma * noise
-        assert relative_error(state.x, expected) < 1e-11, t
+        assert relative_error(state.x, expected) < 1e-11
     if sigmas[-1] == 0.0:
         np.testing.assert_allclose(state.x, np.broadcast_to(point, (2, 4)), rtol=1e-10, atol=1e-10)
 
@@ -63,15 +63,10 @@ def test_from_alpha_0_every_scheduler_that_can_arrives(name, schedule, predictio
     scheduler = ALL[name](schedule, prediction_type=prediction)
     x = scheduler.initial_noise((5, 2), steps=steps, rng=0)
     assert scheduler.tableau(steps).levels[0].alpha == 0.0
-    states = list(
-        scheduler.iterate(Gaussian(point, 0.0).denoiser(schedule, prediction), x, steps, rng=1)
-    )
+    model = Gaussian(point, 0.0).denoiser(schedule, prediction)
+    states = list(scheduler.iterate(model, x, steps, rng=1))
     assert all(np.isfinite(state.x).all() for state in states)
-    np.testing.assert_allclose(state_of(states).x, np.broadcast_to(point, (5, 2)), rtol=1e-10)
-
-
-def state_of(states):
-    return states[-1]
+    np.testing.assert_allclose(states[-1].x, np.broadcast_to(point, (5, 2)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
