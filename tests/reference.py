@@ -23,7 +23,7 @@ def ddpm(eps, x, alphas_cumprod, indices, variance, normal):
 
 
 def ddim(eps, x, alphas_cumprod, indices, sigmas, normal):
-    """Song et al. 2020, eq. 12, with its standard deviations given (its alpha is alphas_cumprod)."""
+    """Song et al. 2020, eq. 12, its standard deviations given; its alpha is alphas_cumprod."""
     previous = [*indices[1:], None]
     for i, j, sigma in zip(indices, previous, sigmas, strict=True):
         abar, abar_prev = alphas_cumprod[i], 1.0 if j is None else alphas_cumprod[j]

@@ -89,7 +89,8 @@ class Distribution(ABC):
                 )
             values = self._values(x)
             denoised, noise = self._posterior(values, alpha, sigma)
-            return to_output(prediction_type, denoised, noise, alpha, sigma).astype(x.dtype)
+            output = to_output(prediction_type, denoised, noise, alpha, sigma)
+            return np.asarray(output).astype(x.dtype)
 
         return model
 
@@ -154,7 +155,7 @@ class Distribution(ABC):
         >>> Gaussian(mean=1.0, cov=4.0).score(np.array([3.0]))
         array([-0.5])
         """
-        return self._score(self._values(x)).astype(x.dtype)
+        return np.asarray(self._score(self._values(x))).astype(x.dtype)
 
     def sample(self, n: int, rng: int | np.random.Generator | None = None) -> Floats:
         """Draw from the distribution.
@@ -187,7 +188,8 @@ class Distribution(ABC):
             raise TypeError(f"x must be an ndarray of floats, got {x!r}")
         n = len(self.event_shape)
         if x.ndim < n or x.shape[x.ndim - n :] != self.event_shape:
-            raise ValueError(f"x must have shape (..., *{self.event_shape}), got {x.shape}")
+            event = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"x must have shape (..., {event}), got {x.shape}")
         return x.astype(np.float64)
 
 
@@ -304,13 +306,13 @@ class Gaussian(Distribution):
             )
         gain = np.sqrt(after._variances / before._variances)
         moved = after._mean + self._scaled(gain, self._values(x) - before._mean)
-        return moved.astype(x.dtype)
+        return np.asarray(moved).astype(x.dtype)
 
     def _scaled(self, gain: Floats, x: Floats) -> Floats:
         """Multiply the components of x along the covariance's axes."""
         if self._basis is None:
             return gain * x
-        rows = x.reshape(*x.shape[: x.ndim - len(self.event_shape)], -1)
+        rows = x.reshape(*x.shape[: x.ndim - len(self.event_shape)], self._mean.size)
         return np.asarray(((rows @ self._basis) * gain) @ self._basis.T).reshape(x.shape)
 
     def _at(self, alpha: float, sigma: float) -> Gaussian:

@@ -452,8 +452,8 @@ class Scheduler(ABC):
         alpha, sigma = np.asarray(self.schedule.alpha(t)), np.asarray(self.schedule.sigma(t))
         if alpha.ndim and alpha.shape != carried.shape[:1]:
             raise ValueError(
-                f"t must be one time, or one for each of the {carried.shape[:1]} samples, "
-                f"got shape {alpha.shape}"
+                f"t must be one time, or one for each sample along axis 0 of x_0, whose shape is "
+                f"{tuple(carried.shape)}; got shape {alpha.shape}"
             )
         if noise is None:
             noise = draw(checked_rng(rng), ADDED, carried.shape, carried.dtype)

@@ -1,0 +1,58 @@
+"""What importing the package loads, and what it offers."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import schedulers
+
+CONTRACT = (
+    "DDPM DDIM Euler EulerAncestral Heun PLMS Scheduler "
+    "DiscreteSchedule VPSchedule VESchedule FlowSchedule "
+    "linear_betas scaled_linear_betas cosine_betas sigmoid_betas rescale_zero_terminal_snr "
+    "karras_sigmas exponential_sigmas polyexponential_sigmas"
+).split(" ")
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(*sorted(sys.modules))"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def test_the_names_of_the_contract_are_there():
+    assert set(CONTRACT) <= set(schedulers.__all__)
+    for name in schedulers.__all__:
+        assert getattr(schedulers, name).__doc__
+    from schedulers.analytic import Empirical, Gaussian, GaussianMixture
+
+    assert all((Empirical, Gaussian, GaussianMixture))
+
+
+def test_importing_the_package_loads_numpy_and_nothing_else_from_outside():
+    own = {"schedulers"}
+    extra = set(loaded_by("import schedulers")) - set(loaded_by("import numpy"))
+    outside = {name.partition(".")[0] for name in extra} - own - sys.stdlib_module_names
+    assert outside == set()
+
+
+def test_no_module_loads_scipy_before_it_is_needed():
+    modules = [m.name for m in pkgutil.iter_modules(schedulers.__path__)]
+    assert "analytic" in modules
+    loaded = loaded_by("; ".join(f"import schedulers.{name}" for name in modules))
+    assert not [name for name in loaded if name.partition(".")[0] in ("scipy", "tqdm")]
+
+
+@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(schedulers.__path__)])
+def test_lower_rooms_import_nothing_of_schedulers(module):
+    methods = {"scheduler", "churn", "ddim", "ddpm", "euler", "heun", "plms"}
+    if module in methods:
+        return
+    source = Path(importlib.import_module(f"schedulers.{module}").__file__).read_text()
+    for method in methods:
+        assert f"from schedulers.{method} import" not in source
