@@ -10,12 +10,27 @@ import pytest
 
 import schedulers
 
-CONTRACT = (
-    "DDPM DDIM Euler EulerAncestral Heun PLMS Scheduler "
-    "DiscreteSchedule VPSchedule VESchedule FlowSchedule "
-    "linear_betas scaled_linear_betas cosine_betas sigmoid_betas rescale_zero_terminal_snr "
-    "karras_sigmas exponential_sigmas polyexponential_sigmas"
-).split(" ")
+CONTRACT = [
+    "DDPM",
+    "DDIM",
+    "Euler",
+    "EulerAncestral",
+    "Heun",
+    "PLMS",
+    "Scheduler",
+    "DiscreteSchedule",
+    "VPSchedule",
+    "VESchedule",
+    "FlowSchedule",
+    "linear_betas",
+    "scaled_linear_betas",
+    "cosine_betas",
+    "sigmoid_betas",
+    "rescale_zero_terminal_snr",
+    "karras_sigmas",
+    "exponential_sigmas",
+    "polyexponential_sigmas",
+]
 
 
 def loaded_by(statement):
