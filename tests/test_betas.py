@@ -104,6 +104,7 @@ def test_the_ends_are_checked(make, name, value):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: laplace_betas(10, mu=1000.0), ValueError, "must give betas above 0"),
         (lambda: cosine_betas(5, s=-0.1), ValueError, "s must be at least 0 and finite, got -0.1"),
         (lambda: cosine_betas(5, s="a"), TypeError, "s must be a real number, got 'a'"),
         (lambda: cosine_betas(5, max_beta=1.0), ValueError, "max_beta must lie between 0 and 1"),

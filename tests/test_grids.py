@@ -251,12 +251,12 @@ def test_shapes_of_sigma_grids_are_checked(call, message):
 @pytest.mark.parametrize("name", grids.SPACINGS)
 def test_steps_and_schedule_of_spacings_are_checked(name):
     spacing = grids.SPACINGS[name]
-    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         spacing(DISCRETE, 0)
-    with pytest.raises(TypeError, match="must be an integer, got 2.0"):
+    with pytest.raises(TypeError, match="steps must be an integer, got 2.0"):
         spacing(DISCRETE, 2.0)
+    with pytest.raises(TypeError, match="schedule must be a NoiseSchedule, got None"):
+        spacing(None, 3)
     if name in INDEX_GRIDS:
         with pytest.raises(ValueError, match="steps must be at most 1000, .* got 1001"):
             spacing(DISCRETE, 1001)
-        with pytest.raises(TypeError, match="schedule must be a NoiseSchedule, got None"):
-            spacing(None, 3)

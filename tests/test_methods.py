@@ -206,7 +206,7 @@ def test_levels_that_a_schedules_time_cannot_tell_apart_are_refused():
     for name in ("flow", "cosine"):
         for method in (sc.DDPM, sc.DDIM, sc.Euler, sc.EulerAncestral, sc.PLMS):
             scheduler = method(SCHEDULES[name], prediction_type="flow")
-            with pytest.raises(ValueError, match="levels must be far enough apart"):
+            with pytest.raises(ValueError, match="sigmas must give levels far enough apart"):
                 scheduler.tableau(sigmas=[1e18, 1e17, 0.0])
 
 
@@ -241,8 +241,9 @@ def test_a_learned_variance_is_the_models_second_half_of_channels(variance, sche
         x = (alpha_next * beta * denoised + alpha / alpha_next * sigma_next**2 * x) / sigma**2
         if t_next is not None:
             f = (v + 1.0) / 2.0
+            large = beta * (alpha_next**2 + sigma_next**2) / (alpha**2 + sigma**2)
             log_variance = (
-                v if variance == "learned" else f * np.log(beta) + (1 - f) * np.log(small)
+                v if variance == "learned" else f * np.log(large) + (1 - f) * np.log(small)
             )
             x = x + np.exp(0.5 * log_variance) * normal(x.shape)
     np.testing.assert_allclose(got, x, rtol=1e-11, atol=1e-13)
@@ -274,6 +275,22 @@ def test_ddpms_mean_and_variance_are_those_of_the_posterior_of_the_path(name, se
         x = now.alpha * d + now.sigma * e
         mean = (then.alpha * d / then.sigma**2 + r * x / beta) / precision
         assert stage.a[0] * d + stage.b[0] * e == pytest.approx(mean, rel=1e-9, abs=1e-12)
+
+
+@given(sigmas=sigma_grids(), name=st.sampled_from(sorted(SCHEDULES)))
+def test_ddpms_variances_are_exact_for_the_data_they_are_said_to_be(sigmas, name):
+    # Section 3.2: beta~ for a point, beta for N(0, I). There every step keeps the marginal's law.
+    schedule = SCHEDULES[name]
+    for data, which in ((0.0, "fixed_small"), (1.0, "fixed_large")):
+        tableau = sc.DDPM(schedule, variance=which).tableau(sigmas=sigmas)
+        law = tableau.levels[0].alpha ** 2 * data + tableau.levels[0].sigma ** 2
+        for stage, then in zip(tableau.stages, tableau.levels[1:], strict=True):
+            alpha, sigma = stage.level.alpha, stage.level.sigma
+            total = alpha**2 * data + sigma**2
+            gain = (stage.a[0] * alpha * data + stage.b[0] * sigma) / total
+            law = gain**2 * law + stage.c**2
+            if then.sigma:  # the step that ends clean adds no noise, whatever the data
+                assert law == pytest.approx(then.alpha**2 * data + then.sigma**2, rel=1e-10)
 
 
 def test_schedulers_on_a_vp_model_run_under_karras_sigmas_with_no_wrapper():

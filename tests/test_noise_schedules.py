@@ -156,11 +156,11 @@ def test_zero_terminal_snr_has_its_level_and_no_times_just_below():
     assert ZERO_SNR.max_karras_sigma == ZERO_SNR.sigmas[998]
     with pytest.raises(ValueError, match=r"t must not lie between .* 998 and 999"):
         ZERO_SNR.alpha(998.5)
-    with pytest.raises(ValueError, match="sigmas must lie in"):
+    with pytest.raises(ValueError, match="sigmas must be finite and lie in"):
         ZERO_SNR.timestep(2.0 * ZERO_SNR.sigmas[998])
     alone = sc.DiscreteSchedule([1.0])
     assert alone.timestep(math.inf) == 0.0
-    with pytest.raises(ValueError, match="sigmas must lie in"):
+    with pytest.raises(ValueError, match="sigmas must be finite and lie in"):
         alone.timestep(1.0)
 
 
@@ -208,7 +208,9 @@ def test_float32_rounding_of_an_end_is_the_end_and_more_is_an_error():
     just_outside = ends * [1.0 - 5e-7, 1.0 + 5e-7]
     np.testing.assert_array_equal(DISCRETE.timestep(just_outside), [0.0, 999.0])
     for outside in ends * [1.0 - 2e-6, 1.0 + 2e-6]:
-        with pytest.raises(ValueError, match=r"sigmas must lie in \[0.0100005, 157.407\]"):
+        with pytest.raises(
+            ValueError, match=r"sigmas must be finite and lie in \[0.0100005, 157.407\]"
+        ):
             DISCRETE.timestep(outside)
 
 
@@ -307,6 +309,13 @@ def test_sigmas_are_checked(schedule, sigmas, error):
         (lambda: sc.VESchedule(sigma_min=0.0), ValueError, "sigma_min must be above 0"),
         (lambda: sc.VESchedule(sigma_max=0.001), ValueError, "sigma_max must be above 0.002"),
         (lambda: sc.VESchedule(sigma_max=math.inf), ValueError, "sigma_max must be .*finite"),
+        (lambda: DISCRETE.levels([[1, 2]]), ValueError, r"timesteps must be a one-dim.*\(1, 2\)"),
+        (
+            lambda: ZERO_SNR.levels([998.5]),
+            ValueError,
+            "timesteps must not lie between the last two",
+        ),
+        (lambda: sc.VPSchedule(beta_max=10**400), ValueError, "beta_max must be at least 0.1"),
         (lambda: DISCRETE.levels([1000]), ValueError, r"timesteps must lie in \[0, 999\]"),
     ],
 )

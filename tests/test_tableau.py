@@ -29,7 +29,10 @@ def test_a_printed_tableau_shows_churn_and_a_learned_range():
         "entry: the first x is 1 x + 4 z",
     ]
     learned = sc.DDPM(sc.VESchedule(), variance="learned_range").tableau(sigmas=[4.0, 2.0, 1.0])
-    assert str(learned).splitlines()[2].split()[-3:] == ["1.7321", "..", "3.4641"]
+    lines = str(learned).splitlines()
+    assert lines[0] == "DDPM(learned_range): 2 steps, 2 model evaluations"
+    # sqrt(16 - 4) 2 / 4, and times sqrt((1 + 4) / (1 + 16)) / (2 / 4)
+    assert lines[2].split()[-3:] == ["1.7321", "..", "1.8787"]
 
 
 def test_a_tableau_tells_its_steps_evaluations_and_levels():

@@ -6,12 +6,18 @@ import math
 import operator
 from collections.abc import Collection
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def shown(value: object) -> str:
+    """Return the value's repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def integer(name: str, value: object, *, at_least: int) -> int:
@@ -21,7 +27,7 @@ def integer(name: str, value: object, *, at_least: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+        raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
     if number < at_least:
         raise ValueError(f"{name} must be at least {at_least}, got {number}")
     return number
@@ -38,8 +44,11 @@ def real(
 ) -> float:
     """Return `value` as a float inside the stated bounds; NaN never is."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    number = float(value)
+        raise TypeError(f"{name} must be a real number, got {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond the largest float
+        number = math.nan
     inside = at_least <= number <= at_most and (number > above or above == -math.inf)
     if inside and (math.isfinite(number) or not finite):
         return number
@@ -53,9 +62,13 @@ def real(
 def choice(name: str, value: object, choices: Collection[str]) -> str:
     """Return `value` if it is one of `choices`."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise TypeError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
+        )
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
+        )
     return value
 
 
@@ -66,10 +79,12 @@ def array(name: str, value: object, *, infinite: bool = False) -> NDArray[np.flo
     except (TypeError, ValueError):
         given = np.asarray(None)
     if given.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be real numbers, got {value!r}")
+        raise TypeError(f"{name} must be real numbers, got {shown(value)}")
     numbers = given.astype(np.float64)
     if np.isnan(numbers).any() or not (infinite or np.isfinite(numbers).all()):
-        raise ValueError(f"{name} must be {'not NaN' if infinite else 'finite'}, got {value!r}")
+        raise ValueError(
+            f"{name} must be {'not NaN' if infinite else 'finite'}, got {shown(value)}"
+        )
     return numbers
 
 
@@ -98,11 +113,19 @@ def decreasing(name: str, values: NDArray[np.float64]) -> None:
 def boolean(name: str, value: object) -> bool:
     """Return `value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
 def function(name: str, value: object, signature: str) -> None:
     """Refuse what cannot be called."""
     if not callable(value):
-        raise TypeError(f"{name} must be a callable {signature}, got {value!r}")
+        raise TypeError(f"{name} must be a callable {signature}, got {shown(value)}")
+
+
+def settle(owner: object, name: str, **bounds: Any) -> None:
+    """Check a real-valued field of a frozen dataclass, and keep it as a Python float.
+
+    A NumPy scalar would impose its own precision on every product that it goes into.
+    """
+    object.__setattr__(owner, name, real(name, getattr(owner, name), **bounds))

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.noise import checked_rng
 from schedulers.noise_schedules import NoiseSchedule
 from schedulers.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, to_output
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from schedulers.noise import RNG
 
     Floats = NDArray[np.float64]
 
@@ -157,7 +160,7 @@ class Distribution(ABC):
         """
         return np.asarray(self._score(self._values(x))).astype(x.dtype)
 
-    def sample(self, n: int, rng: int | np.random.Generator | None = None) -> Floats:
+    def sample(self, n: int, rng: RNG = None) -> Floats:
         """Draw from the distribution.
 
         Parameters
@@ -181,11 +184,12 @@ class Distribution(ABC):
         >>> Gaussian(mean=np.zeros((2, 3)), cov=1.0).sample(5, rng=0).shape
         (5, 2, 3)
         """
-        return self._sample(_checks.integer("n", n, at_least=0), np.random.default_rng(rng))
+        generator = np.random.default_rng(checked_rng(rng))
+        return self._sample(_checks.integer("n", n, at_least=0), generator)
 
     def _values(self, x: Any) -> Floats:
         if not isinstance(x, np.ndarray) or (x.dtype.kind != "f" and x.dtype.name != "bfloat16"):
-            raise TypeError(f"x must be an ndarray of floats, got {x!r}")
+            raise TypeError(f"x must be an ndarray of floats, got {_checks.shown(x)}")
         n = len(self.event_shape)
         if x.ndim < n or x.shape[x.ndim - n :] != self.event_shape:
             event = ", ".join(map(str, self.event_shape))
@@ -219,6 +223,10 @@ class Gaussian(Distribution):
 
     def __init__(self, mean: ArrayLike, cov: ArrayLike) -> None:
         centre, spread = _checks.array("mean", mean), _checks.array("cov", cov)
+        if centre.size == 0 or spread.size == 0:
+            raise ValueError(
+                f"mean and cov must not be empty, got shapes {centre.shape} and {spread.shape}"
+            )
         if centre.ndim == 0 and spread.ndim in (1, 2):
             centre = np.full(spread.shape[:1], centre)
         full = spread.shape == (centre.size, centre.size) != centre.shape
@@ -295,8 +303,8 @@ class Gaussian(Distribution):
         array([3.])
         """
         _check_schedule(schedule)
-        alpha, sigma = _scales(schedule, t_from)
-        alpha_to, sigma_to = (1.0, 0.0) if t_to is None else _scales(schedule, t_to)
+        alpha, sigma = _scales(schedule, t_from, "t_from")
+        alpha_to, sigma_to = (1.0, 0.0) if t_to is None else _scales(schedule, t_to, "t_to")
         before = self._at(alpha, sigma)
         after = self._at(alpha_to, sigma_to)
         if np.any(before._variances == 0.0):
@@ -377,9 +385,7 @@ class GaussianMixture(Distribution):
     """
 
     def __init__(self, means: ArrayLike, std: ArrayLike, weights: ArrayLike | None = None) -> None:
-        centres, stds = _checks.array("means", means), _checks.array("std", std)
-        if centres.ndim == 0 or len(centres) == 0:
-            raise ValueError(f"means must have at least one on axis 0, got shape {centres.shape}")
+        centres, stds = _many("means", means), _checks.array("std", std)
         k = len(centres)
         if stds.shape not in ((), (k,)) or stds.min() < 0.0:
             raise ValueError(f"std must be one number, or {k}, and at least 0, got {std!r}")
@@ -489,7 +495,14 @@ class Empirical(GaussianMixture):
     """
 
     def __init__(self, points: ArrayLike) -> None:
-        super().__init__(_checks.array("points", points), std=0.0)
+        super().__init__(_many("points", points), std=0.0)
+
+
+def _many(name: str, values: ArrayLike) -> Floats:
+    array = _checks.array(name, values)
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{name} must have at least one on axis 0, got shape {array.shape}")
+    return array
 
 
 def _check_schedule(schedule: NoiseSchedule) -> None:
@@ -497,7 +510,9 @@ def _check_schedule(schedule: NoiseSchedule) -> None:
         raise TypeError(f"schedule must be a NoiseSchedule, got {schedule!r}")
 
 
-def _scales(schedule: NoiseSchedule, t: float) -> tuple[float, float]:
-    if np.ndim(t):
-        raise ValueError(f"t must be a single time, got shape {np.shape(t)}")
-    return float(schedule.alpha(t)), float(schedule.sigma(t))
+def _scales(schedule: NoiseSchedule, t: float, name: str = "t") -> tuple[float, float]:
+    time = schedule._checked(t, name)
+    if time.ndim:
+        raise ValueError(f"{name} must be a single time, got shape {time.shape}")
+    alpha, sigma = schedule._path(time)
+    return float(alpha), float(sigma)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from schedulers import _checks
+
 Array = Any
 
 
@@ -21,7 +23,7 @@ def sample(name: str, x: Array) -> tuple[Array, Any]:
     elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
         carried = x * 1.0
     else:
-        raise TypeError(f"{name} must be an array of floats, got {x!r}")
+        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
     if not _finite(carried):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return carried, x.dtype
@@ -29,18 +31,22 @@ def sample(name: str, x: Array) -> tuple[Array, Any]:
 
 def output(value: Array, x: Array, shape: tuple[int, ...], t: float) -> Array:
     """Check what the model returned at time t for x, and return it in the run's precision."""
+    name = f"the model's output at t={t:g}"
     if isinstance(x, np.ndarray):
-        value = np.asarray(value)
-        check_floating(f"the model's output at t={t:g}", value.dtype)
+        try:
+            value = np.asarray(value)
+        except ValueError:  # a ragged list
+            value = np.asarray(None)
+        check_floating(name, value.dtype)
+    elif not hasattr(value, "shape"):
+        raise TypeError(f"{name} must be an array, got {_checks.shown(value)}")
     if tuple(value.shape) != tuple(shape):
-        raise ValueError(
-            f"the model's output at t={t:g} must have shape {tuple(shape)}, "
-            f"got {tuple(value.shape)}"
-        )
+        raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(value.shape)}")
     if isinstance(x, np.ndarray):
-        value = value.astype(x.dtype, copy=False)
+        with np.errstate(over="ignore"):  # what is too large for the run's precision is infinite
+            value = value.astype(x.dtype, copy=False)
     if not _finite(value):
-        raise ValueError(f"the model's output at t={t:g} must be finite, got NaN or infinity in it")
+        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return value
 
 

@@ -216,7 +216,10 @@ def _betas_of(log_alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: 
     n = _checks.integer("num_train_timesteps", n, at_least=1)
     logs = log_alphas_cumprod(np.arange(n + 1) / n)
     # 1 - ratio, from the logs: a small beta keeps its digits.
-    return np.minimum(-np.expm1(np.diff(logs)), _fraction("max_beta", max_beta))
+    betas = np.minimum(-np.expm1(np.diff(logs)), _fraction("max_beta", max_beta))
+    if not betas.min() > 0.0:
+        raise ValueError("the schedule's parameters must give betas above 0, got one of 0")
+    return betas
 
 
 def _fraction(name: str, value: float) -> float:

@@ -41,10 +41,10 @@ class ChurnedScheduler(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.real("s_churn", self.s_churn, at_least=0.0)
-        _checks.real("s_tmin", self.s_tmin, at_least=0.0)
-        _checks.real("s_tmax", self.s_tmax, at_least=self.s_tmin, finite=False)
-        _checks.real("s_noise", self.s_noise, at_least=0.0)
+        _checks.settle(self, "s_churn", at_least=0.0)
+        _checks.settle(self, "s_tmin", at_least=0.0)
+        _checks.settle(self, "s_tmax", at_least=self.s_tmin, finite=False)
+        _checks.settle(self, "s_noise", at_least=0.0)
 
     def raised(self, levels: tuple[Level, ...]) -> tuple[Level, ...]:
         """Levels that the steps begin at when raised, and the last level as it is."""
@@ -66,7 +66,7 @@ class ChurnedScheduler(Scheduler):
         if raised is level:
             return 0.0
         s, s_hat = level.karras, raised.karras
-        return self.s_noise * raised.alpha * math.sqrt(max((s_hat - s) * (s_hat + s), 0.0))
+        return self.s_noise * raised.alpha * math.sqrt(s_hat + s) * math.sqrt(max(s_hat - s, 0.0))
 
     def entry(self, levels: tuple[Level, ...]) -> tuple[float, float]:
         """Weights that raise the given sample from the first level."""

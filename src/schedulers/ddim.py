@@ -67,7 +67,7 @@ class DDIM(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.real("eta", self.eta, at_least=0.0, at_most=1.0)
+        _checks.settle(self, "eta", at_least=0.0, at_most=1.0)
         if self.sigma is None:
             return
         if self.eta:
@@ -85,7 +85,7 @@ class DDIM(Scheduler):
     def _by_eta(self, levels: tuple[Level, ...]) -> Iterator[tuple[float, float]]:
         """Weights of e and z by eq. 16, the root of eq. 12 written without cancellation."""
         for now, then in pairwise(levels):
-            ratio = now.alpha * then.sigma / (then.alpha * now.sigma)
+            ratio = then.karras / now.karras  # alpha sigma' / (alpha' sigma)
             kept = math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
             yield then.sigma * kept, then.sigma * self.eta * math.sqrt(1.0 - ratio**2)
 

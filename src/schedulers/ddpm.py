@@ -36,16 +36,19 @@ class DDPM(Scheduler):
         mean      (alpha' beta D + r sigma'**2 x) / sigma**2 = alpha' D + (r sigma'**2 / sigma) e,
         variance  beta~ = beta sigma'**2 / sigma**2.
 
-    A step draws from it, or with another variance (section 3.2); the step that ends clean adds no
-    noise. First order, one evaluation a step; stochastic.
+    A step draws from it, which is exact for data that is a point, or with the larger variance that
+    is exact for data ~ N(0, I): beta where variance is preserved (section 3.2), and on any path
+    beta (alpha'**2 + sigma'**2) / (alpha**2 + sigma**2). The step that ends clean adds no noise.
+    First order, one evaluation a step; stochastic.
 
     Parameters
     ----------
     schedule, prediction_type, spacing, threshold
         As for `Scheduler`.
     variance : str
-        "fixed_small" is beta~ and "fixed_large" is beta; their log forms, "fixed_small_log" and
-        "fixed_large_log", are names for exp(log beta~) and exp(log beta), the same. For a model
+        "fixed_small" is beta~ and "fixed_large" the larger one, beta; their log forms,
+        "fixed_small_log" and "fixed_large_log", are names for exp(log beta~) and exp(log beta), the
+        same. For a model
         that learned it (Nichol & Dhariwal 2021) and returns twice the channels on axis 1, the
         second half v says: "learned", log variance = v; "learned_range", log variance =
         f log beta + (1 - f) log beta~ (their eq. 15) with f = (v + 1) / 2, as models put it out.
@@ -80,14 +83,17 @@ class DDPM(Scheduler):
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
         for now, then in pairwise(levels):
-            r = now.alpha / then.alpha
-            beta = max(now.sigma**2 - (r * then.sigma) ** 2, 0.0)
-            small = math.sqrt(beta) * then.sigma / now.sigma
-            large = math.sqrt(beta) if then.sigma else 0.0
+            ratio = then.karras / now.karras  # r sigma' / sigma
+            root_beta = now.sigma * math.sqrt(1.0 - ratio**2)
+            small = root_beta * then.sigma / now.sigma
+            large = (
+                root_beta * math.hypot(then.alpha, then.sigma) / math.hypot(now.alpha, now.sigma)
+            )
+            large = large if then.sigma else 0.0
             yield Stage(
                 now,
                 a=(then.alpha,),
-                b=(r * then.sigma**2 / now.sigma,),
+                b=(ratio * then.sigma,),
                 c=large if self.variance.startswith("fixed_large") else small,
                 c_range=self._range(small, large),
             )
@@ -99,6 +105,11 @@ class DDPM(Scheduler):
             case "learned":
                 return 0.0, math.inf if small else 0.0
         return None
+
+    @property
+    def _method(self) -> str:
+        learned = self.variance.startswith("learned")
+        return f"DDPM({self.variance})" if learned else "DDPM"
 
     def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if not self.variance.startswith("learned"):
@@ -115,7 +126,9 @@ class DDPM(Scheduler):
             return output, stage.c
         channels = output.shape[1] // 2
         output, v = output[:, :channels], output[:, channels:]
-        if self.variance == "learned" or stage.c == 0.0:
+        if not stage.c:
+            return output, 0.0
+        if self.variance == "learned":
             return output, np.exp(0.5 * v)
         small, large = stage.c_range
         f = 0.5 * (v + 1.0)

@@ -112,8 +112,8 @@ class EulerAncestral(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.real("eta", self.eta, at_least=0.0, at_most=1.0)
-        _checks.real("s_noise", self.s_noise, at_least=0.0)
+        _checks.settle(self, "eta", at_least=0.0, at_most=1.0)
+        _checks.settle(self, "s_noise", at_least=0.0)
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""

@@ -176,7 +176,9 @@ def _power(start: float, end: float, rho: float, u: Floats) -> Floats:
     # start (1 + u (q - 1))**rho, q = (end / start)**(1 / rho), sound for the smallest rho and the
     # largest.
     with np.errstate(divide="ignore"):  # log 0, where q is 0 in float64 and u is 1
-        return start * np.exp(rho * np.log1p(u * math.expm1(math.log(end / start) / rho)))
+        return start * np.exp(
+            rho * np.log1p(u * math.expm1((math.log(end) - math.log(start)) / rho))
+        )
 
 
 def _sigmas(
@@ -333,9 +335,7 @@ def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:
 
 def _training_levels(schedule: NoiseSchedule, steps: int) -> int | None:
     """Check both arguments; return N, or None where time is continuous."""
-    if not isinstance(schedule, NoiseSchedule):
-        raise TypeError(f"schedule must be a NoiseSchedule, got {schedule!r}")
-    steps = _checks.integer("steps", steps, at_least=1)
+    steps = _check_arguments(schedule, steps)
     if not isinstance(schedule, DiscreteSchedule):
         return None
     n = schedule.num_train_timesteps
@@ -344,10 +344,17 @@ def _training_levels(schedule: NoiseSchedule, steps: int) -> int | None:
     return n
 
 
+def _check_arguments(schedule: NoiseSchedule, steps: int) -> int:
+    if not isinstance(schedule, NoiseSchedule):
+        raise TypeError(f"schedule must be a NoiseSchedule, got {_checks.shown(schedule)}")
+    return _checks.integer("steps", steps, at_least=1)
+
+
 def _spacing(name: str, sigmas: Callable[[int, float, float], Floats]) -> Spacing:
     """Make a spacing of a grid of sigmas, from end to end of the schedule."""
 
     def times(schedule: NoiseSchedule, steps: int) -> Floats:
+        steps = _check_arguments(schedule, steps)
         high, low = schedule.karras_sigma([schedule.t_max, schedule.t_min])
         if high == math.inf:
             raise ValueError(
@@ -355,6 +362,7 @@ def _spacing(name: str, sigmas: Callable[[int, float, float], Floats]) -> Spacin
                 f"alpha = 0: use spacing 'trailing', or pass sigmas="
             )
         levels: Floats = schedule.timestep(sigmas(steps, low, high)[:-1])
+        levels[-1], levels[0] = schedule.t_min, schedule.t_max  # not by way of sigma and back
         return levels
 
     return times

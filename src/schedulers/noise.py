@@ -44,10 +44,14 @@ def checked_rng(rng: RNG) -> Source:
         ) from None
 
 
-def draw(rng: Source, place: tuple[int, ...], shape: tuple[int, ...], dtype: Any) -> Any:
-    """Draw standard normal noise for a place; in float64 and cast, so alike in every dtype."""
+def check_drawable(dtype: Any) -> None:
+    """Refuse samples that noise cannot be drawn for."""
     if not isinstance(dtype, np.dtype):
         raise TypeError(f"fresh noise is drawn for NumPy arrays, got a sample of {dtype!r}")
+
+
+def draw(rng: Source, place: tuple[int, ...], shape: tuple[int, ...], dtype: Any) -> Any:
+    """Draw standard normal noise for a place; in float64 and cast, so alike in every dtype."""
     if not isinstance(rng, np.random.Generator):
         if not isinstance(rng, np.random.SeedSequence):
             rng = np.random.SeedSequence(rng)

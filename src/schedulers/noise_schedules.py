@@ -80,7 +80,9 @@ class NoiseSchedule(ABC):
     def _checked(self, t: ArrayLike, name: str = "t") -> Floats:
         times = _checks.array(name, t)
         if times.size and not (times.min() >= 0.0 and times.max() <= self.t_end):
-            raise ValueError(f"{name} must lie in [0, {self.t_end:g}] for {self!r}, got {t!r}")
+            raise ValueError(
+                f"{name} must lie in [0, {self.t_end:g}] for {self!r}, got {_checks.shown(t)}"
+            )
         return times
 
     @overload
@@ -175,8 +177,8 @@ class NoiseSchedule(ABC):
         inside = (values >= low * (1 - _END_RTOL)) & (values <= high * (1 + _END_RTOL))
         if not np.all((inside & np.isfinite(values)) | (reaches_infinity & (values == math.inf))):
             raise ValueError(
-                f"sigmas must lie in [{low:g}, {high:g}] for {self!r}, which is where its "
-                f"sigma/alpha goes, got {sigmas!r}"
+                f"sigmas must be finite and lie in [{low:g}, {high:g}], which is where sigma/alpha "
+                f"goes for {self!r}, got {_checks.shown(sigmas)}"
             )
         times = np.full(values.shape, float(self.t_end))
         finite = np.isfinite(values)
@@ -201,7 +203,7 @@ class NoiseSchedule(ABC):
         TypeError, ValueError
             As for `alpha`.
         """
-        times = np.atleast_1d(self._checked(timesteps, "timesteps"))
+        times = self._checked(_checks.vector("timesteps", timesteps), "timesteps")
         alpha, sigma = self._path(times)
         return tuple(map(Level, self._python(times), alpha.tolist(), sigma.tolist()))
 
@@ -388,15 +390,20 @@ class DiscreteSchedule(NoiseSchedule):
         # With a single level, at alpha = 0, no finite one has a time.
         return (float(finite[0]), float(finite[-1])) if finite.size else (math.inf, 0.0)
 
+    def _checked(self, t: ArrayLike, name: str = "t") -> Floats:
+        times = super()._checked(t, name)
+        between = times[times != np.floor(times)]
+        if not np.all(np.isfinite(self._sigmas[np.ceil(between).astype(int)])):
+            raise ValueError(
+                f"{name} must not lie between the last two training levels, {self.t_end - 1} and "
+                f"{self.t_end}, of a schedule with zero terminal SNR, got {_checks.shown(t)}"
+            )
+        return times
+
     def _path(self, t: Floats) -> tuple[Floats, Floats]:
         below = np.floor(t).astype(int)
         above = np.ceil(t).astype(int)
         own = below == above
-        if not np.all(own | np.isfinite(self._sigmas[above])):
-            raise ValueError(
-                f"t must not lie between the last two training levels, {self.t_end - 1} and "
-                f"{self.t_end}, of a schedule with zero terminal SNR, got {t!r}"
-            )
         with np.errstate(invalid="ignore"):  # inf - inf at an own level, whose s is not used
             log_s = np.log(self._sigmas)
             s = np.exp(log_s[below] + (t - below) * (log_s[above] - log_s[below]))
@@ -447,9 +454,9 @@ class VPSchedule(NoiseSchedule):
     t_max = 1.0
 
     def __post_init__(self) -> None:
-        _checks.real("beta_min", self.beta_min, above=0.0)
-        _checks.real("beta_max", self.beta_max, at_least=self.beta_min)
-        _check_t_min(self.t_min)
+        _checks.settle(self, "beta_min", above=0.0)
+        _checks.settle(self, "beta_max", at_least=self.beta_min)
+        _settle_t_min(self)
 
     def _path(self, t: Floats) -> tuple[Floats, Floats]:
         integral = 0.5 * (self.beta_max - self.beta_min) * t**2 + self.beta_min * t
@@ -491,8 +498,8 @@ class VESchedule(NoiseSchedule):
     t_end = math.inf
 
     def __post_init__(self) -> None:
-        _checks.real("sigma_min", self.sigma_min, above=0.0)
-        _checks.real("sigma_max", self.sigma_max, above=self.sigma_min)
+        _checks.settle(self, "sigma_min", above=0.0)
+        _checks.settle(self, "sigma_max", above=self.sigma_min)
 
     @property
     def t_min(self) -> float:  # type: ignore[override]
@@ -539,7 +546,7 @@ class FlowSchedule(NoiseSchedule):
     t_max = 1.0
 
     def __post_init__(self) -> None:
-        _check_t_min(self.t_min)
+        _settle_t_min(self)
 
     def _path(self, t: Floats) -> tuple[Floats, Floats]:
         return 1.0 - t, t
@@ -580,8 +587,8 @@ class CosineSchedule(NoiseSchedule):
     t_max = 1.0
 
     def __post_init__(self) -> None:
-        _checks.real("s", self.s, at_least=0.0)
-        _check_t_min(self.t_min)
+        _checks.settle(self, "s", at_least=0.0)
+        _settle_t_min(self)
 
     @property
     def _start(self) -> float:
@@ -610,6 +617,7 @@ class CosineSchedule(NoiseSchedule):
         return angle * (1.0 + self.s) / (0.5 * math.pi)
 
 
-def _check_t_min(t_min: float) -> None:
-    if not 0.0 < _checks.real("t_min", t_min) < 1.0:
-        raise ValueError(f"t_min must lie between 0 and 1, got {t_min!r}")
+def _settle_t_min(schedule: NoiseSchedule) -> None:
+    _checks.settle(schedule, "t_min")
+    if not 0.0 < schedule.t_min < 1.0:
+        raise ValueError(f"t_min must lie between 0 and 1, got {schedule.t_min!r}")

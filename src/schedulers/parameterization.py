@@ -187,7 +187,7 @@ class StaticThreshold:
     rederive_noise: bool = True
 
     def __post_init__(self) -> None:
-        _checks.real("limit", self.limit, above=0.0)
+        _checks.settle(self, "limit", above=0.0)
         _checks.boolean("rederive_noise", self.rederive_noise)
 
     def __call__(self, denoised: Any) -> Any:
@@ -228,12 +228,16 @@ class DynamicThreshold:
     rederive_noise: bool = True
 
     def __post_init__(self) -> None:
-        _checks.real("quantile", self.quantile, above=0.0, at_most=1.0)
-        _checks.real("limit", self.limit, above=0.0)
+        _checks.settle(self, "quantile", above=0.0, at_most=1.0)
+        _checks.settle(self, "limit", above=0.0)
         _checks.boolean("rederive_noise", self.rederive_noise)
 
     def __call__(self, denoised: Any) -> Any:
         """Return D thresholded, a new array."""
+        if not isinstance(denoised, np.ndarray):
+            raise TypeError(
+                f"dynamic thresholding takes NumPy arrays, got {type(denoised).__name__}"
+            )
         if denoised.size == 0:
             return denoised.copy()
         samples = denoised.reshape(denoised.shape[0] if denoised.ndim else 1, -1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,15 @@ import numpy as np
 
 from schedulers import _checks, arrays
 from schedulers.grids import SPACINGS
-from schedulers.noise import ADDED, ENTRY, START, checked_rng, draw, stage_place
+from schedulers.noise import (
+    ADDED,
+    ENTRY,
+    START,
+    check_drawable,
+    checked_rng,
+    draw,
+    stage_place,
+)
 from schedulers.noise_schedules import Level, NoiseSchedule
 from schedulers.parameterization import (
     PREDICTION_TYPES,
@@ -135,19 +143,13 @@ class Scheduler(ABC):
         ends at  0     1     0
         """
         levels = self._levels(steps, timesteps, sigmas)
-        karras = [level.karras for level in levels]
-        if not all(later < earlier for earlier, later in pairwise(karras)):
-            raise ValueError(
-                f"levels must be far enough apart for the schedule's time to tell them in float64, "
-                f"got sigmas {karras}"
-            )
         if levels[0].alpha == 0.0 and self.prediction_type in UNDEFINED_AT_ALPHA_0:
             raise ValueError(
                 f"prediction_type must be 'v_prediction', 'sample' or 'flow' where the run begins "
                 f"at alpha = 0, at which a model's noise says nothing of x_0; "
                 f"got {self.prediction_type!r}"
             )
-        return Tableau(type(self).__name__, levels, tuple(self.stages(levels)), self.entry(levels))
+        return Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
 
     def init(
         self,
@@ -169,6 +171,8 @@ class Scheduler(ABC):
             As for `tableau`.
         rng : None, int, SeedSequence or Generator
             Source of the noise that raises the first level, where there is churn; else unused.
+            Without it `step` raises that level, with its own rng, and ``state.x`` is refused
+            until then.
 
         Returns
         -------
@@ -192,12 +196,12 @@ class Scheduler(ABC):
         """
         source = checked_rng(rng)
         carried, dtype = arrays.sample("x_T", x_T)
+        self._output_shape(carried.shape)
         tableau = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
-        scale, c = tableau.entry
-        if c:
-            z = draw(source, ENTRY, carried.shape, carried.dtype)
-            carried = weighted_sum([(scale, carried), (c, z)])
-        return State(tableau, 0, carried, dtype)
+        if tableau.draws_noise:
+            check_drawable(dtype)
+        state = State(tableau, 0, carried, dtype, entered=tableau.entry == (1.0, 0.0))
+        return state if state.entered or rng is None else self._enter(state, source)
 
     def update(self, output: Array, state: State, rng: RNG = None) -> State:
         """Take the row of one model evaluation that the caller made at ``state.x, state.t``.
@@ -227,7 +231,9 @@ class Scheduler(ABC):
         See `init`.
         """
         self._check_state(state)
-        return self._update(output, state, checked_rng(rng), keep_denoised=True)
+        source = checked_rng(rng)
+        _ = state.x  # refused where init has not raised it
+        return self._update(output, state, source, keep_denoised=True)
 
     def step(self, denoiser: Denoiser, state: State, rng: RNG = None) -> State:
         """Take one whole step, or what is left of one.
@@ -369,7 +375,7 @@ class Scheduler(ABC):
 
     def initial_noise(
         self,
-        shape: int | tuple[int, ...],
+        shape: int | Sequence[int],
         steps: int | None = None,
         *,
         timesteps: ArrayLike | None = None,
@@ -381,7 +387,7 @@ class Scheduler(ABC):
 
         Parameters
         ----------
-        shape : int or tuple of int
+        shape : int or sequence of int
             Of the sample.
         steps, timesteps, sigmas
             As for `tableau`.
@@ -408,9 +414,14 @@ class Scheduler(ABC):
         80
         """
         source = checked_rng(rng)
-        dimensions = shape if isinstance(shape, tuple) else (shape,)
+        dimensions = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         dimensions = tuple(_checks.integer("shape", n, at_least=0) for n in dimensions)
-        arrays.check_floating("dtype", np.dtype(dtype))
+        try:
+            arrays.check_floating("dtype", np.dtype(dtype))
+        except TypeError:
+            raise TypeError(
+                f"dtype must be a floating one, such as float32, got {dtype!r}"
+            ) from None
         first = self._levels(steps, timesteps, sigmas)[0]
         z = draw(source, START, dimensions, np.dtype(np.float64))
         return np.asarray(first.sigma * z).astype(dtype)
@@ -478,8 +489,19 @@ class Scheduler(ABC):
                 f"got {' and '.join(given) or 'none'}"
             )
         if sigmas is not None:
-            return self._levels_of_sigmas(sigmas)
-        times = _checks.vector("timesteps", timesteps) if steps is None else self._times(steps)
+            levels = self._levels_of_sigmas(sigmas)
+        else:
+            times = self._times(steps) if timesteps is None else timesteps
+            levels = self._levels_of_times(_checks.vector("timesteps", times))
+        karras = [level.karras for level in levels]
+        if not all(later < earlier for earlier, later in pairwise(karras)):
+            raise ValueError(
+                f"{given[0]} must give levels far enough apart for the schedule's time to tell "
+                f"them in float64, got sigmas {_checks.shown(karras)}"
+            )
+        return levels
+
+    def _levels_of_times(self, times: Any) -> tuple[Level, ...]:
         _checks.decreasing("timesteps", times)
         levels = self.schedule.levels(times)
         if levels[0].sigma == 0.0:
@@ -499,7 +521,7 @@ class Scheduler(ABC):
         levels = self.schedule.levels(self.schedule.timestep(noisy))
         return (*levels, self.schedule.clean) if ends_clean else levels
 
-    def _times(self, steps: int) -> Any:
+    def _times(self, steps: int | None) -> Any:
         steps = _checks.integer("steps", steps, at_least=1)
         spacing = self.spacing if callable(self.spacing) else SPACINGS[self.spacing]
         times = _checks.vector("timesteps of the spacing", spacing(self.schedule, steps))
@@ -509,11 +531,10 @@ class Scheduler(ABC):
 
     def _check_state(self, state: State) -> None:
         if not isinstance(state, State):
-            raise TypeError(f"state must be a State, from init, got {state!r}")
-        if state.tableau.method != type(self).__name__:
+            raise TypeError(f"state must be a State, from init, got {_checks.shown(state)}")
+        if state.tableau.method != self._method:
             raise ValueError(
-                f"state must be of a run of {type(self).__name__}, got one of "
-                f"{state.tableau.method}"
+                f"state must be of a run of {self._method}, got one of {state.tableau.method}"
             )
         if state.done:
             raise ValueError(f"state must be of a run that is not done, got {state!r}")
@@ -526,11 +547,23 @@ class Scheduler(ABC):
             yield state
 
     def _step(self, denoiser: Denoiser, state: State, source: Source, keep_denoised: bool) -> State:
+        if not state.entered:
+            state = self._enter(state, source)
         ended = False
         while not ended:
             ended = state.tableau.stages[state.index].ends_step
-            state = self._update(denoiser(state.x, state.t), state, source, keep_denoised)
+            output = denoiser(_lent(state), state.t)
+            state = self._update(output, state, source, keep_denoised)
         return state
+
+    def _enter(self, state: State, source: Source) -> State:
+        """Raise the first level."""
+        scale, c = state.tableau.entry
+        terms = [(scale, state.carried)]
+        if c:
+            z = draw(source, ENTRY, state.carried.shape, state.carried.dtype)
+            terms.append((c, z))
+        return replace(state, carried=weighted_sum(terms), entered=True)
 
     def _update(self, output: Array, state: State, source: Source, keep_denoised: bool) -> State:
         stage, x = state.tableau.stages[state.index], state.carried
@@ -539,6 +572,11 @@ class Scheduler(ABC):
         fresh = (c, draw(source, stage_place(state.index), x.shape, x.dtype)) if stage.c else None
         return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
 
+    @property
+    def _method(self) -> str:
+        """Name that a tableau goes by, for nobody to run it with another scheduler."""
+        return type(self).__name__
+
     def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape that the model's output has for a sample of this shape."""
         return shape
@@ -546,6 +584,12 @@ class Scheduler(ABC):
     def _read(self, output: Array, stage: Stage) -> tuple[Array, Any]:
         """Return the model's output proper, and the weight of fresh noise."""
         return output, stage.c
+
+
+def _lent(state: State) -> Array:
+    """Return x for a denoiser: a copy, so that one that writes to its argument harms no state."""
+    x = state.x
+    return x.copy() if x is state.carried and isinstance(x, np.ndarray) else x
 
 
 def _progress_bar() -> Any:

@@ -77,6 +77,8 @@ class Tableau:
     ----------
     steps, nfe : int
         Number of steps, and of model evaluations.
+    draws_noise : bool
+        Whether a run draws fresh noise.
     timesteps : list of float
         Model time at which each step begins.
     sigmas : ndarray of float64, shape (steps + 1,)
@@ -118,6 +120,11 @@ class Tableau:
     def sigmas(self) -> NDArray[np.float64]:
         """Karras's sigma at each of `levels`."""
         return np.array([level.karras for level in self.levels])
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether some row weighs fresh noise, or the entry does."""
+        return self.entry[1] > 0.0 or any(stage.c for stage in self.stages)
 
     @cached_property
     def _last_uses(self) -> list[list[int]]:
@@ -162,10 +169,17 @@ class State:
     carried_denoised: Array | None = None
     # (D, e) of one evaluation ago, two ago, ...; None for what no later row weighs.
     history: History = ()
+    # Whether the first level has been raised, where it is to be.
+    entered: bool = True
 
     @property
     def x(self) -> Array:
         """The sample."""
+        if not self.entered:
+            raise ValueError(
+                "rng must be given to init where churn raises the first level, before a model can "
+                "be evaluated there: init(x_T, ..., rng=rng)"
+            )
         return _cast(self.carried, self.dtype)
 
     @property
