@@ -1,5 +1,6 @@
 """What importing the package loads, and what it offers."""
 
+import ast
 import importlib
 import pkgutil
 import subprocess
@@ -49,9 +50,31 @@ def test_the_names_of_the_contract_are_there():
     assert all((Empirical, Gaussian, GaussianMixture))
 
 
+def test_the_names_for_type_checkers_are_those_that_are_loaded():
+    (block,) = (
+        node
+        for node in ast.parse(Path(schedulers.__file__).read_text()).body
+        if isinstance(node, ast.If)
+    )
+    typed = {
+        alias.name: statement.module.removeprefix("schedulers.")
+        for statement in block.body
+        for alias in statement.names
+    }
+    assert typed == schedulers._HOMES
+    assert set(typed) == set(schedulers.__all__) <= set(dir(schedulers))
+
+
+def test_names_that_are_not_there_are_missing_as_in_any_module():
+    with pytest.raises(AttributeError, match="module 'schedulers' has no attribute 'DDIMM'"):
+        schedulers.DDIMM  # noqa: B018
+    assert schedulers.analytic.Gaussian
+
+
 def test_importing_the_package_loads_numpy_and_nothing_else_from_outside():
     own = {"schedulers"}
-    extra = set(loaded_by("import schedulers")) - set(loaded_by("import numpy"))
+    everything = "import schedulers; [getattr(schedulers, name) for name in dir(schedulers)]"
+    extra = set(loaded_by(everything)) - set(loaded_by("import numpy"))
     outside = {name.partition(".")[0] for name in extra} - own - sys.stdlib_module_names
     assert outside == set()
 
