@@ -1,0 +1,36 @@
+"""What README and docs show runs, and prints what it is shown to print."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_readmes_python_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert capsys.readouterr().out == "mean 2.99, standard deviation 0.50\n"
+    assert abs(names["x_0"].mean() - 3.0) < 0.05
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_the_examples_of_the_docs_print_what_they_show(page):
+    result = doctest.testfile(
+        str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
+    )
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_the_readme_has_one_command_that_draws_and_one_that_tests():
+    commands = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert [command.rpartition("python ")[2] for command in commands] == [
+        "examples/quickstart.py",
+        "-m pytest",
+    ]
