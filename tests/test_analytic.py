@@ -3,8 +3,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import DISCRETE, PREDICTIONS, SCHEDULES, as_prediction, relative_error, seeds

@@ -10,92 +10,44 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names, for those who read types
     from schedulers.betas import (
         cosine_betas as cosine_betas,
-    )
-    from schedulers.betas import (
         laplace_betas as laplace_betas,
-    )
-    from schedulers.betas import (
         linear_betas as linear_betas,
-    )
-    from schedulers.betas import (
         rescale_zero_terminal_snr as rescale_zero_terminal_snr,
-    )
-    from schedulers.betas import (
         scaled_linear_betas as scaled_linear_betas,
-    )
-    from schedulers.betas import (
         sigmoid_betas as sigmoid_betas,
     )
-    from schedulers.ddim import (
-        DDIM as DDIM,
-    )
-    from schedulers.ddpm import (
-        DDPM as DDPM,
-    )
+    from schedulers.ddim import DDIM as DDIM
+    from schedulers.ddpm import DDPM as DDPM
+    from schedulers.discrete_schedule import DiscreteSchedule as DiscreteSchedule
     from schedulers.euler import (
         Euler as Euler,
-    )
-    from schedulers.euler import (
         EulerAncestral as EulerAncestral,
     )
     from schedulers.grids import (
         beta_sigmas as beta_sigmas,
-    )
-    from schedulers.grids import (
         exponential_sigmas as exponential_sigmas,
-    )
-    from schedulers.grids import (
         karras_sigmas as karras_sigmas,
-    )
-    from schedulers.grids import (
         polyexponential_sigmas as polyexponential_sigmas,
-    )
-    from schedulers.grids import (
         vp_sigmas as vp_sigmas,
     )
-    from schedulers.heun import (
-        Heun as Heun,
-    )
+    from schedulers.heun import Heun as Heun
     from schedulers.noise_schedules import (
         CosineSchedule as CosineSchedule,
-    )
-    from schedulers.noise_schedules import (
-        DiscreteSchedule as DiscreteSchedule,
-    )
-    from schedulers.noise_schedules import (
         FlowSchedule as FlowSchedule,
-    )
-    from schedulers.noise_schedules import (
         Level as Level,
-    )
-    from schedulers.noise_schedules import (
         NoiseSchedule as NoiseSchedule,
-    )
-    from schedulers.noise_schedules import (
         VESchedule as VESchedule,
-    )
-    from schedulers.noise_schedules import (
         VPSchedule as VPSchedule,
     )
     from schedulers.parameterization import (
         DynamicThreshold as DynamicThreshold,
-    )
-    from schedulers.parameterization import (
         StaticThreshold as StaticThreshold,
     )
-    from schedulers.plms import (
-        PLMS as PLMS,
-    )
-    from schedulers.scheduler import (
-        Scheduler as Scheduler,
-    )
+    from schedulers.plms import PLMS as PLMS
+    from schedulers.scheduler import Scheduler as Scheduler
     from schedulers.tableau import (
         Stage as Stage,
-    )
-    from schedulers.tableau import (
         State as State,
-    )
-    from schedulers.tableau import (
         Tableau as Tableau,
     )
 
@@ -110,6 +62,7 @@ _NAMES = {
     ],
     "ddim": ["DDIM"],
     "ddpm": ["DDPM"],
+    "discrete_schedule": ["DiscreteSchedule"],
     "euler": ["Euler", "EulerAncestral"],
     "grids": [
         "beta_sigmas",
@@ -121,7 +74,6 @@ _NAMES = {
     "heun": ["Heun"],
     "noise_schedules": [
         "CosineSchedule",
-        "DiscreteSchedule",
         "FlowSchedule",
         "Level",
         "NoiseSchedule",

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedulers import _checks
-from schedulers.noise_schedules import DiscreteSchedule, NoiseSchedule, VPSchedule
+from schedulers.discrete_schedule import DiscreteSchedule
+from schedulers.noise_schedules import NoiseSchedule, VPSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

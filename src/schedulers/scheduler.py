@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedulers import _checks, arrays
 from schedulers.grids import SPACINGS
+from schedulers.levels import run_levels
 from schedulers.noise import (
     ADDED,
     ENTRY,
@@ -142,7 +142,7 @@ class Scheduler(ABC):
            2   2 2     1     2 1 0 0
         ends at  0     1     0
         """
-        levels = self._levels(steps, timesteps, sigmas)
+        levels = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
         if levels[0].alpha == 0.0 and self.prediction_type in UNDEFINED_AT_ALPHA_0:
             raise ValueError(
                 f"prediction_type must be 'v_prediction', 'sample' or 'flow' where the run begins "
@@ -422,7 +422,7 @@ class Scheduler(ABC):
             raise TypeError(
                 f"dtype must be a floating one, such as float32, got {dtype!r}"
             ) from None
-        first = self._levels(steps, timesteps, sigmas)[0]
+        first = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)[0]
         z = draw(source, START, dimensions, np.dtype(np.float64))
         return np.asarray(first.sigma * z).astype(dtype)
 
@@ -477,57 +477,6 @@ class Scheduler(ABC):
         per_sample = (-1,) + (1,) * (carried.ndim - 1) if alpha.ndim else ()
         noised = alpha.reshape(per_sample) * carried + sigma.reshape(per_sample) * noise
         return np.asarray(noised).astype(dtype)
-
-    def _levels(
-        self, steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
-    ) -> tuple[Level, ...]:
-        names = ("steps", "timesteps", "sigmas")
-        given = [n for n, v in zip(names, (steps, timesteps, sigmas), strict=True) if v is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"exactly one of steps, timesteps and sigmas must be given, "
-                f"got {' and '.join(given) or 'none'}"
-            )
-        if sigmas is not None:
-            levels = self._levels_of_sigmas(sigmas)
-        else:
-            times = self._times(steps) if timesteps is None else timesteps
-            levels = self._levels_of_times(_checks.vector("timesteps", times))
-        karras = [level.karras for level in levels]
-        if not all(later < earlier for earlier, later in pairwise(karras)):
-            raise ValueError(
-                f"{given[0]} must give levels far enough apart for the schedule's time to tell "
-                f"them in float64, got sigmas {_checks.shown(karras)}"
-            )
-        return levels
-
-    def _levels_of_times(self, times: Any) -> tuple[Level, ...]:
-        _checks.decreasing("timesteps", times)
-        levels = self.schedule.levels(times)
-        if levels[0].sigma == 0.0:
-            raise ValueError(f"timesteps must begin above the clean level, got {times.tolist()}")
-        return levels if levels[-1].sigma == 0.0 else (*levels, self.schedule.clean)
-
-    def _levels_of_sigmas(self, sigmas: ArrayLike) -> tuple[Level, ...]:
-        values = _checks.vector("sigmas", sigmas, infinite=True)
-        _checks.decreasing("sigmas", values)
-        if values.size < 2:
-            raise ValueError(
-                f"sigmas must be at least two levels, where the first step begins and where the "
-                f"last one ends, got {values.tolist()}"
-            )
-        ends_clean = values[-1] == 0.0
-        noisy = values[:-1] if ends_clean else values
-        levels = self.schedule.levels(self.schedule.timestep(noisy))
-        return (*levels, self.schedule.clean) if ends_clean else levels
-
-    def _times(self, steps: int | None) -> Any:
-        steps = _checks.integer("steps", steps, at_least=1)
-        spacing = self.spacing if callable(self.spacing) else SPACINGS[self.spacing]
-        times = _checks.vector("timesteps of the spacing", spacing(self.schedule, steps))
-        if times.size != steps:
-            raise ValueError(f"spacing must return {steps} timesteps, got {times.size}")
-        return times
 
     def _check_state(self, state: State) -> None:
         if not isinstance(state, State):

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import ALL, DETERMINISTIC, SCHEDULES, STOCHASTIC, bounded_denoiser, names, seeds

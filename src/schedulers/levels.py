@@ -1,0 +1,84 @@
+"""Levels: where a run's steps begin and end, from what its caller gave."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedulers import _checks
+from schedulers.grids import SPACINGS
+from schedulers.noise_schedules import Level, NoiseSchedule
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from schedulers.grids import Spacing
+
+    Floats = NDArray[np.float64]
+
+
+def run_levels(
+    schedule: NoiseSchedule,
+    spacing: str | Spacing,
+    steps: int | None,
+    timesteps: ArrayLike | None,
+    sigmas: ArrayLike | None,
+) -> tuple[Level, ...]:
+    """Return where each step begins, and where the last one ends; one of the last three is given.
+
+    `timesteps` and the times of a spacing are followed by the clean level; `sigmas` end where they
+    end.
+    """
+    values = {"steps": steps, "timesteps": timesteps, "sigmas": sigmas}
+    given = [name for name, value in values.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"exactly one of steps, timesteps and sigmas must be given, "
+            f"got {' and '.join(given) or 'none'}"
+        )
+    if sigmas is not None:
+        levels = _of_sigmas(schedule, sigmas)
+    else:
+        times = _spaced(schedule, spacing, steps) if timesteps is None else timesteps
+        levels = _of_times(schedule, times)
+    karras = [level.karras for level in levels]
+    if not all(later < earlier for earlier, later in pairwise(karras)):
+        raise ValueError(
+            f"{given[0]} must give levels far enough apart for the schedule's time to tell them in "
+            f"float64, got sigmas {_checks.shown(karras)}"
+        )
+    return levels
+
+
+def _of_times(schedule: NoiseSchedule, timesteps: ArrayLike) -> tuple[Level, ...]:
+    times = _checks.vector("timesteps", timesteps)
+    _checks.decreasing("timesteps", times)
+    levels = schedule.levels(times)
+    if levels[0].sigma == 0.0:
+        raise ValueError(f"timesteps must begin above the clean level, got {times.tolist()}")
+    return levels if levels[-1].sigma == 0.0 else (*levels, schedule.clean)
+
+
+def _of_sigmas(schedule: NoiseSchedule, sigmas: ArrayLike) -> tuple[Level, ...]:
+    values = _checks.vector("sigmas", sigmas, infinite=True)
+    _checks.decreasing("sigmas", values)
+    if values.size < 2:
+        raise ValueError(
+            f"sigmas must be at least two levels, where the first step begins and where the last "
+            f"one ends, got {values.tolist()}"
+        )
+    ends_clean = values[-1] == 0.0
+    noisy = values[:-1] if ends_clean else values
+    levels = schedule.levels(schedule.timestep(noisy))
+    return (*levels, schedule.clean) if ends_clean else levels
+
+
+def _spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int | None) -> Floats:
+    number = _checks.integer("steps", steps, at_least=1)
+    grid = spacing if callable(spacing) else SPACINGS[spacing]
+    times = _checks.vector("timesteps of the spacing", grid(schedule, number))
+    if times.size != number:
+        raise ValueError(f"spacing must return {number} timesteps, got {times.size}")
+    return times
