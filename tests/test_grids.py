@@ -194,10 +194,14 @@ def test_a_spacing_of_ones_own_is_taken_and_checked():
         return np.linspace(600, 100, steps)
 
     assert sc.DDIM(DISCRETE, spacing=two).tableau(3).timesteps == [600, 350, 100]
-    with pytest.raises(ValueError, match="spacing must return 3 timesteps, got 1"):
+    with pytest.raises(ValueError, match="spacing must return 3 timesteps .* got array"):
         sc.DDIM(DISCRETE, spacing=lambda s, n: [5.0]).tableau(3)
+    with pytest.raises(ValueError, match="spacing must return 3 timesteps above the clean level"):
+        sc.DDIM(sc.VESchedule(), spacing=lambda s, n: [2.0, 1.0, 0.0]).tableau(3)
     with pytest.raises(ValueError, match="timesteps must be strictly decreasing"):
         sc.DDIM(DISCRETE, spacing=lambda s, n: np.full(n, 5.0)).tableau(3)
+    with pytest.raises(TypeError, match="timesteps of the spacing must be real numbers"):
+        sc.DDIM(DISCRETE, spacing=lambda s, n: None).tableau(3)
 
 
 @pytest.mark.parametrize("spacing", ["karras", "exponential", "vp", "beta"])

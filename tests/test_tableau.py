@@ -129,3 +129,52 @@ def test_a_state_shows_where_it_is():
     state = sc.Heun(sc.VESchedule()).init(np.ones((2, 3)), sigmas=[4.0, 2.0, 0.0])
     assert repr(state) == "State(Heun, 0 of 3 evaluations, t=4, shape=(2, 3))"
     assert (state.level.sigma, state.t, state.denoised, state.done) == (4.0, 4.0, None, False)
+
+
+class Rows(sc.Scheduler):
+    """A scheduler of a user's own whose rows may be anything."""
+
+    def stages(self, levels):
+        (now, _) = levels
+        return {
+            "numpy": [sc.Stage(now, (np.float64(1.0),), (np.int64(0),), np.float64(0.5))],
+            "early": [sc.Stage(now, (1.0, 0.5), (0.0,))],
+            "early e": [sc.Stage(now, (1.0,), (0.0, 0.5))],
+            "unending": [sc.Stage(now, (1.0,), (0.0,), ends_step=False)],
+            "too many": [sc.Stage(now, (1.0,), (0.0,)), sc.Stage(now, (1.0,), (0.0,))],
+            "goes on": [
+                sc.Stage(now, (1.0,), (0.0,)),
+                sc.Stage(now, (1.0,), (0.0,), ends_step=False),
+            ],
+            "none": [],
+        }[self.spacing.__name__]
+
+
+def rows(name):
+    def spacing(schedule, steps):
+        return [1.0]
+
+    spacing.__name__ = name
+    return Rows(sc.VESchedule(), spacing=spacing)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("early", "stages must weigh estimates that there are, got a weight in row 0"),
+        ("early e", "stages must weigh estimates that there are, got a weight in row 0"),
+        ("unending", "stages must end 1 steps, .* got 0 that end one"),
+        ("too many", "stages must end 1 steps, .* got 2 that end one"),
+        ("goes on", "stages must end 1 steps, the last stage the last of them"),
+        ("none", "stages must end 1 steps, .* got 0 that end one"),
+    ],
+)
+def test_rows_that_cannot_be_run_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        rows(name).tableau(1)
+
+
+def test_weights_of_any_kind_of_number_impose_no_precision():
+    x = np.ones(3, np.float32)
+    for state in rows("numpy").iterate(bounded_denoiser, x, steps=1, rng=0):
+        assert state.carried.dtype == np.float32

@@ -43,6 +43,10 @@ def run_levels(
     else:
         times = _spaced(schedule, spacing, steps) if timesteps is None else timesteps
         levels = _of_times(schedule, times)
+        if steps is not None and len(levels) != steps + 1:
+            raise ValueError(
+                f"spacing must return {steps} timesteps above the clean level, got {times!r}"
+            )
     karras = [level.karras for level in levels]
     if not all(later < earlier for earlier, later in pairwise(karras)):
         raise ValueError(
@@ -78,7 +82,4 @@ def _of_sigmas(schedule: NoiseSchedule, sigmas: ArrayLike) -> tuple[Level, ...]:
 def _spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int | None) -> Floats:
     number = _checks.integer("steps", steps, at_least=1)
     grid = spacing if callable(spacing) else SPACINGS[spacing]
-    times = _checks.vector("timesteps of the spacing", grid(schedule, number))
-    if times.size != number:
-        raise ValueError(f"spacing must return {number} timesteps, got {times.size}")
-    return times
+    return _checks.vector("timesteps of the spacing", grid(schedule, number))

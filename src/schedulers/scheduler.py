@@ -28,7 +28,7 @@ from schedulers.parameterization import (
     DynamicThreshold,
     StaticThreshold,
 )
-from schedulers.tableau import Stage, State, Tableau, advance, weighted_sum
+from schedulers.tableau import Stage, State, Tableau, advance, cast, weighted_sum
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -231,9 +231,8 @@ class Scheduler(ABC):
         See `init`.
         """
         self._check_state(state)
-        source = checked_rng(rng)
-        _ = state.x  # refused where init has not raised it
-        return self._update(output, state, source, keep_denoised=True)
+        state.check_entered()
+        return self._update(output, state, checked_rng(rng), keep_denoised=True)
 
     def step(self, denoiser: Denoiser, state: State, rng: RNG = None) -> State:
         """Take one whole step, or what is left of one.
@@ -433,18 +432,18 @@ class Scheduler(ABC):
 
         Parameters
         ----------
-        x_0 : ndarray of floats
+        x_0 : array of floats
             Data.
         t : float, or array_like of shape (n,)
             The model's time; or one for each of the n samples along axis 0.
-        noise : ndarray, shape of `x_0`, optional
+        noise : array, shape of `x_0`, optional
             Standard normal noise; drawn if not given.
         rng : None, int, SeedSequence or Generator
             Source of the noise where it is drawn.
 
         Returns
         -------
-        ndarray, shape and dtype of `x_0`
+        array, shape and dtype of `x_0`
 
         Raises
         ------
@@ -460,13 +459,14 @@ class Scheduler(ABC):
         array([2.75])
         """
         carried, dtype = arrays.sample("x_0", x_0)
-        alpha, sigma = np.asarray(self.schedule.alpha(t)), np.asarray(self.schedule.sigma(t))
-        if alpha.ndim and alpha.shape != carried.shape[:1]:
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        if np.ndim(alpha) and alpha.shape != carried.shape[:1]:
             raise ValueError(
                 f"t must be one time, or one for each sample along axis 0 of x_0, whose shape is "
                 f"{tuple(carried.shape)}; got shape {alpha.shape}"
             )
         if noise is None:
+            check_drawable(dtype)
             noise = draw(checked_rng(rng), ADDED, carried.shape, carried.dtype)
         elif rng is not None:
             raise ValueError(f"noise and rng must not both be given, got rng={rng!r}")
@@ -474,9 +474,11 @@ class Scheduler(ABC):
             noise, _ = arrays.sample("noise", noise)
             if noise.shape != carried.shape:
                 raise ValueError(f"noise must have shape {carried.shape}, got {noise.shape}")
-        per_sample = (-1,) + (1,) * (carried.ndim - 1) if alpha.ndim else ()
-        noised = alpha.reshape(per_sample) * carried + sigma.reshape(per_sample) * noise
-        return np.asarray(noised).astype(dtype)
+        scales: tuple[Any, Any] = alpha, sigma
+        if np.ndim(alpha):
+            per_sample = (-1,) + (1,) * (len(carried.shape) - 1)
+            scales = alpha.reshape(per_sample), sigma.reshape(per_sample)
+        return cast(weighted_sum(zip(scales, (carried, noise), strict=True)), dtype)
 
     def _check_state(self, state: State) -> None:
         if not isinstance(state, State):

@@ -101,6 +101,20 @@ class Tableau:
     stages: tuple[Stage, ...]
     entry: tuple[float, float] = (1.0, 0.0)
 
+    def __post_init__(self) -> None:
+        ends = [stage.ends_step for stage in self.stages]
+        if sum(ends) != self.steps or not ends[-1]:
+            raise ValueError(
+                f"stages must end {self.steps} steps, the last stage the last of them, got "
+                f"{sum(ends)} that end one"
+            )
+        for row, stage in enumerate(self.stages):
+            if any(stage.a[row + 1 :]) or any(stage.b[row + 1 :]):
+                raise ValueError(
+                    f"stages must weigh estimates that there are, got a weight in row {row} for an "
+                    f"evaluation before the first"
+                )
+
     @property
     def steps(self) -> int:
         """Number of steps."""
@@ -132,7 +146,7 @@ class Tableau:
         uses = [[0] * self.nfe, [0] * self.nfe]
         for row, stage in enumerate(self.stages):
             for last, weights in zip(uses, (stage.a, stage.b), strict=True):
-                for back, weight in enumerate(weights):
+                for back, weight in enumerate(weights[: row + 1]):
                     if weight:
                         last[row - back] = row
         return uses
@@ -175,17 +189,13 @@ class State:
     @property
     def x(self) -> Array:
         """The sample."""
-        if not self.entered:
-            raise ValueError(
-                "rng must be given to init where churn raises the first level, before a model can "
-                "be evaluated there: init(x_T, ..., rng=rng)"
-            )
-        return _cast(self.carried, self.dtype)
+        self.check_entered()
+        return cast(self.carried, self.dtype)
 
     @property
     def denoised(self) -> Array | None:
         """D of the last evaluation."""
-        return None if self.carried_denoised is None else _cast(self.carried_denoised, self.dtype)
+        return None if self.carried_denoised is None else cast(self.carried_denoised, self.dtype)
 
     @property
     def done(self) -> bool:
@@ -201,6 +211,14 @@ class State:
     def t(self) -> float:
         """The model's time for `x`."""
         return self.level.t
+
+    def check_entered(self) -> None:
+        """Refuse a state whose first level is still to be raised."""
+        if not self.entered:
+            raise ValueError(
+                "rng must be given to init where churn raises the first level, before a model can "
+                "be evaluated there: init(x_T, ..., rng=rng)"
+            )
 
     def __repr__(self) -> str:
         return (
@@ -242,8 +260,7 @@ def advance(
     if last_e[index] > index:
         e = weighted_sum([(k.noise_x, x), (k.noise_output, output)])
     for back, (past_d, past_e) in enumerate(state.history, start=1):
-        terms += zip(stage.a[back : back + 1], [past_d], strict=False)
-        terms += zip(stage.b[back : back + 1], [past_e], strict=False)
+        terms += [(_weight(stage.a, back), past_d), (_weight(stage.b, back), past_e)]
     if noise is not None:
         terms.append(noise)
     return State(
@@ -259,12 +276,15 @@ def advance(
 def weighted_sum(terms: Iterable[tuple[Any, Array]]) -> Array:
     """Sum of weight * array, a new array of the arrays' own kind; terms of weight 0 are left out.
 
-    Python floats take on the arrays' precision, and an array is only ever scaled and added.
+    A weight is a number, or an ndarray where a model has learned it. Numbers go in as Python
+    floats, which take on the arrays' precision; an array is only ever scaled and added.
     """
     total = None
     for weight, array in terms:
-        if isinstance(weight, float) and weight == 0.0:
-            continue
+        if not isinstance(weight, np.ndarray):
+            weight = float(weight)
+            if weight == 0.0:
+                continue
         if total is None:
             total = array * weight
         else:
@@ -284,7 +304,8 @@ def _still_needed(history: History, state: State) -> History:
     return tuple(kept)
 
 
-def _cast(array: Array, dtype: Any) -> Array:
+def cast(array: Array, dtype: Any) -> Array:
+    """Return the array in a dtype, itself where it has that."""
     return array if array.dtype == dtype else array.astype(dtype)
 
 
@@ -296,14 +317,12 @@ def _table(tableau: Tableau) -> str:
     columns = [
         (f"{estimate}[-{back}]" if back else estimate, name, back)
         for estimate, name, back in columns
-        if back == 0 or any(w[back : back + 1] not in ((), (0.0,)) for w in _weights(tableau, name))
+        if back == 0 or any(_weight(weights, back) for weights in _weights(tableau, name))
     ]
     lines = [["step", "NFE", "t", "alpha", "sigma", *(label for label, _, _ in columns), "z"]]
     step, begins = 1, True
     for nfe, stage in enumerate(tableau.stages, start=1):
-        weights = [
-            (getattr(stage, name)[back : back + 1] or (0.0,))[0] for _, name, back in columns
-        ]
+        weights = [_weight(getattr(stage, name), back) for _, name, back in columns]
         z = " .. ".join(f"{c:.5g}" for c in stage.c_range or (stage.c,))
         numbers = [f"{value:.5g}" for value in (*stage.level, *weights)]
         lines.append([str(step) if begins else "", str(nfe), *numbers, z])
@@ -322,3 +341,7 @@ def _table(tableau: Tableau) -> str:
 
 def _weights(tableau: Tableau, name: str) -> list[tuple[float, ...]]:
     return [getattr(stage, name) for stage in tableau.stages]
+
+
+def _weight(weights: tuple[float, ...], back: int) -> float:
+    return weights[back] if back < len(weights) else 0.0

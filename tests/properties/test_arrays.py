@@ -198,11 +198,21 @@ def test_arrays_of_other_libraries_are_only_scaled_and_added(name, seed, predict
     np.testing.assert_allclose(got._values, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_arrays_of_other_libraries_are_noised_with_noise_of_their_own():
+    scheduler, x, z = sc.DDIM(VP), noise(0, (2, 3)), noise(1, (2, 3))
+    got = scheduler.add_noise(Foreign(x), 0.3, noise=Foreign(z))
+    np.testing.assert_allclose(got._values, scheduler.add_noise(x, 0.3, noise=z), rtol=1e-15)
+    with pytest.raises(TypeError, match="noise is drawn for NumPy arrays"):
+        scheduler.add_noise(Foreign(x), 0.3, rng=0)
+
+
 def test_arrays_of_other_libraries_are_checked_too():
     scheduler = sc.DDIM(VP)
     with pytest.raises(ValueError, match="x_T must be finite"):
         scheduler.init(Foreign([1.0, np.nan]), steps=2)
     with pytest.raises(ValueError, match=r"output at t=1 must be finite"):
         scheduler.sample(lambda x, t: Foreign([1.0, np.inf]), Foreign([1.0, 2.0]), steps=2)
+    with pytest.raises(TypeError, match="output at t=1 must be an array, got None"):
+        scheduler.sample(lambda x, t: None, Foreign([1.0, 2.0]), steps=2)
     with pytest.raises(ValueError, match=r"output at t=1 must have shape \(2,\), got \(1,\)"):
         scheduler.sample(lambda x, t: Foreign([1.0]), Foreign([1.0, 2.0]), steps=2)
