@@ -31,6 +31,7 @@ class Distribution(ABC):
     """What the distributions share. `event_shape` is the shape of one x_0."""
 
     event_shape: tuple[int, ...]
+    _variances: Floats
 
     @abstractmethod
     def _posterior(self, x: Floats, alpha: float, sigma: float) -> tuple[Floats, Floats]:
@@ -187,6 +188,13 @@ class Distribution(ABC):
         generator = np.random.default_rng(checked_rng(rng))
         return self._sample(_checks.integer("n", n, at_least=0), generator)
 
+    def _density_variances(self) -> Floats:
+        if np.any(self._variances == 0.0):
+            raise ValueError(
+                f"{self!r} has a variance of 0 and so no density; marginal(schedule, t) has one"
+            )
+        return self._variances
+
     def _values(self, x: Any) -> Floats:
         if not isinstance(x, np.ndarray) or (x.dtype.kind != "f" and x.dtype.name != "bfloat16"):
             raise TypeError(f"x must be an ndarray of floats, got {_checks.shown(x)}")
@@ -337,13 +345,6 @@ class Gaussian(Distribution):
         denoised = self._mean + self._scaled(alpha * self._variances / total, off)
         return denoised, self._scaled(sigma / total, off)
 
-    def _density_variances(self) -> Floats:
-        if np.any(self._variances == 0.0):
-            raise ValueError(
-                f"{self!r} has a variance of 0 and so no density; marginal(schedule, t) has one"
-            )
-        return self._variances
-
     def _log_prob(self, x: Floats) -> Floats:
         variances = self._density_variances()
         off = x - self._mean
@@ -441,13 +442,6 @@ class GaussianMixture(Distribution):
         denoised += alpha * self._pull(rows, alpha, shares * (self._variances / total))
         noise = sigma * self._pull(rows, alpha, shares / total)
         return denoised.reshape(x.shape), noise.reshape(x.shape)
-
-    def _density_variances(self) -> Floats:
-        if np.any(self._variances == 0.0):
-            raise ValueError(
-                f"{self!r} has a variance of 0 and so no density; marginal(schedule, t) has one"
-            )
-        return self._variances
 
     def _log_prob(self, x: Floats) -> Floats:
         from scipy.special import logsumexp

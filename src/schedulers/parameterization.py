@@ -78,8 +78,7 @@ def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficien
         case "flow":
             m = alpha + sigma
             return Coefficients(1.0 / m, -sigma / m, 1.0 / m, alpha / m)
-    _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
-    raise AssertionError  # pragma: no cover
+    raise _unknown(prediction_type)
 
 
 def to_denoised_and_noise(
@@ -155,8 +154,14 @@ def to_output(prediction_type: str, denoised: Any, noise: Any, alpha: float, sig
             return noise * (-1.0 / sigma)
         case "flow":
             return noise - denoised
-    _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
-    raise AssertionError  # pragma: no cover
+    raise _unknown(prediction_type)
+
+
+def _unknown(prediction_type: str) -> ValueError:
+    names = ", ".join(map(repr, PREDICTION_TYPES))
+    return ValueError(
+        f"prediction_type must be one of {names}, got {_checks.shown(prediction_type)}"
+    )
 
 
 @dataclass(frozen=True)
