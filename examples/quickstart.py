@@ -13,7 +13,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
 from sklearn.datasets import load_digits
 
 import schedulers
@@ -44,8 +43,6 @@ def draw(file: str) -> None:
         assert scheduler.tableau(steps).nfe == NFE
         print(f"{name}, {steps} steps:", file=sys.stderr, flush=True)
         rows[name] = scheduler.sample(denoiser, x_T, steps=steps, rng=0, progress=True)
-        nearest = np.abs(rows[name][:, None] - digits).max(axis=(2, 3)).min(axis=1)
-        print(f"{name:16} farthest pixel from a real digit: {nearest.max():.1e}")
 
     figure, axes = plt.subplots(len(rows), COLUMNS, figsize=(9.6, 6.0), layout="constrained")
     for (name, images), line in zip(rows.items(), axes, strict=True):

@@ -105,15 +105,10 @@ def test_log_prob_is_scipys(name):
 def test_samples_have_the_moments_of_the_distribution(name):
     data = DISTRIBUTIONS[name]
     x = data.sample(200_000, rng=3).reshape(200_000, -1)
-    if isinstance(data, Gaussian):
-        mean, cov = data.mean.ravel(), data.cov
-        if "full" not in name:
-            cov = np.diag(np.broadcast_to(cov, data.event_shape or (1,)).ravel())
-    else:
-        weights, means = data._weights, data._means
-        mean = weights @ means
-        cov = (means - mean).T @ (weights[:, None] * (means - mean))
-        cov = cov + np.eye(means.shape[1]) * (weights @ data._variances)
+    mean, cov = data.mean.ravel(), data.cov
+    assert data.mean.shape == data.event_shape
+    if isinstance(data, Gaussian) and "full" not in name:
+        cov = np.diag(np.broadcast_to(cov, data.event_shape or (1,)).ravel())
     scale = np.sqrt(np.diag(cov))
     assert np.max(np.abs(x.mean(axis=0) - mean) / scale) < 4.5 / math.sqrt(200_000)
     got = np.cov(x.T).reshape(cov.shape)
@@ -186,6 +181,16 @@ def test_covariances_in_different_forms_are_one_distribution():
     np.testing.assert_allclose(
         single.denoiser(VE, "epsilon")(x, 2.0), forms[0].denoiser(VE, "epsilon")(x, 2.0), rtol=1e-12
     )
+
+
+def test_a_mixture_tells_what_it_was_made_of():
+    data = GaussianMixture(MEANS.reshape(4, 1, 3), [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1])
+    np.testing.assert_array_equal(data.means, MEANS.reshape(4, 1, 3))
+    np.testing.assert_allclose(data.std, [0.1, 0.2, 0.3, 0.4], rtol=1e-15)
+    np.testing.assert_allclose(data.weights, [0.4, 0.3, 0.2, 0.1], rtol=1e-15)
+    data.means[:] = data.weights[:] = 9.0
+    np.testing.assert_array_equal(data.means, MEANS.reshape(4, 1, 3))
+    np.testing.assert_allclose(data.weights, [0.4, 0.3, 0.2, 0.1], rtol=1e-15)
 
 
 def test_a_distribution_keeps_its_own_arrays():

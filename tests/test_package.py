@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.metadata
 import pkgutil
 import subprocess
 import sys
@@ -39,6 +40,10 @@ def loaded_by(statement):
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
+
+
+def test_the_version_is_the_installed_one():
+    assert schedulers.__version__ == importlib.metadata.version("schedulers")
 
 
 def test_the_names_of_the_contract_are_there():

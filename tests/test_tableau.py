@@ -147,6 +147,8 @@ class Rows(sc.Scheduler):
                 sc.Stage(now, (1.0,), (0.0,), ends_step=False),
             ],
             "none": [],
+            "tuple": [(now, (1.0,), (0.0,))],
+            "nan": [sc.Stage(now, (1.0,), (float("nan"),))],
         }[self.spacing.__name__]
 
 
@@ -167,10 +169,12 @@ def rows(name):
         ("too many", "stages must end 1 steps, .* got 2 that end one"),
         ("goes on", "stages must end 1 steps, the last stage the last of them"),
         ("none", "stages must end 1 steps, .* got 0 that end one"),
+        ("tuple", "stages must be Stages, got .* in row 0"),
+        ("nan", "stages must have finite weights, got Stage.*nan.* in row 0"),
     ],
 )
 def test_rows_that_cannot_be_run_are_refused(name, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         rows(name).tableau(1)
 
 

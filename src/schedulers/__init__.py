@@ -7,6 +7,8 @@ to nothing (Scientific Python's SPEC 1).
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:  # the same names, for those who read types
     from schedulers.betas import (
         cosine_betas as cosine_betas,

@@ -407,6 +407,33 @@ class GaussianMixture(Distribution):
             f"{type(self).__name__}({len(self._means)} components, event_shape={self.event_shape})"
         )
 
+    @property
+    def means(self) -> Floats:
+        """Means of the components, shape (k, *event_shape); a copy."""
+        return np.array(self._means.reshape(-1, *self.event_shape))
+
+    @property
+    def std(self) -> Floats:
+        """Standard deviations of the components, shape (k,)."""
+        return np.asarray(np.sqrt(self._variances))
+
+    @property
+    def weights(self) -> Floats:
+        """Probabilities of the components, shape (k,); a copy."""
+        return self._weights.copy()
+
+    @property
+    def mean(self) -> Floats:
+        """Mean of the mixture, of the event's shape."""
+        return np.asarray((self._weights @ self._means).reshape(self.event_shape))
+
+    @property
+    def cov(self) -> Floats:
+        """Covariance of the mixture, shape (d, d), d the number of elements of the event."""
+        off = self._means - self._weights @ self._means
+        within = self._weights @ self._variances * np.eye(off.shape[1])
+        return np.asarray((off.T * self._weights) @ off + within)
+
     def _at(self, alpha: float, sigma: float) -> GaussianMixture:
         means = (alpha * self._means).reshape(-1, *self.event_shape)
         std = np.sqrt(alpha**2 * self._variances + sigma**2)

@@ -189,7 +189,7 @@ class DiscreteSchedule(NoiseSchedule):
         if not np.all(np.isfinite(self._sigmas[np.ceil(between).astype(int)])):
             raise ValueError(
                 f"{name} must not lie between the last two training levels, {self.t_end - 1} and "
-                f"{self.t_end}, of a schedule with zero terminal SNR, got {_checks.shown(t)}"
+                f"{self.t_end}, of a schedule with zero terminal SNR, got {float(between.max())!r}"
             )
         return times
 

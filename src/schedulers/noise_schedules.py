@@ -77,9 +77,10 @@ class NoiseSchedule(ABC):
 
     def _checked(self, t: ArrayLike, name: str = "t") -> Floats:
         times = _checks.array(name, t)
-        if times.size and not (times.min() >= 0.0 and times.max() <= self.t_end):
+        outside = times[~((times >= 0.0) & (times <= self.t_end))]
+        if outside.size:
             raise ValueError(
-                f"{name} must lie in [0, {self.t_end:g}] for {self!r}, got {_checks.shown(t)}"
+                f"{name} must lie in [0, {self.t_end:g}] for {self!r}, got {float(outside[0])!r}"
             )
         return times
 
@@ -173,10 +174,11 @@ class NoiseSchedule(ABC):
         low, high = self._karras_range()
         reaches_infinity = self._path(np.array([self.t_end]))[0][0] == 0.0
         inside = (values >= low * (1 - _END_RTOL)) & (values <= high * (1 + _END_RTOL))
-        if not np.all((inside & np.isfinite(values)) | (reaches_infinity & (values == math.inf))):
+        outside = values[~np.where(values == math.inf, reaches_infinity, inside)]
+        if outside.size:
             raise ValueError(
                 f"sigmas must be finite and lie in [{low:g}, {high:g}], which is where sigma/alpha "
-                f"goes for {self!r}, got {_checks.shown(sigmas)}"
+                f"goes for {self!r}, got {float(outside[0])!r}"
             )
         times = np.full(values.shape, float(self.t_end))
         finite = np.isfinite(values)

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 class Scheduler(ABC):
     """What all schedulers share. A scheduler is immutable and holds nothing of any run.
 
-    A scheduler of one's own subclasses this and writes `stages`.
+    A scheduler of one's own subclasses this and writes `stages`. Where it has parameters, they are
+    the fields of a dataclass, ``@dataclass(frozen=True, kw_only=True)``, so that two schedulers are
+    equal only if their parameters are.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ class Scheduler(ABC):
         if not isinstance(self.schedule, NoiseSchedule):
             raise TypeError(
                 f"schedule must be a NoiseSchedule, such as DiscreteSchedule(betas), "
-                f"got {self.schedule!r}"
+                f"got {_checks.shown(self.schedule)}"
             )
         _checks.choice("prediction_type", self.prediction_type, PREDICTION_TYPES)
         if not callable(self.spacing):
@@ -80,7 +82,7 @@ class Scheduler(ABC):
         if not isinstance(self.threshold, (StaticThreshold, DynamicThreshold, type(None))):
             raise TypeError(
                 f"threshold must be a StaticThreshold, a DynamicThreshold or None, "
-                f"got {self.threshold!r}"
+                f"got {_checks.shown(self.threshold)}"
             )
 
     @abstractmethod

@@ -10,6 +10,7 @@ where D[-k] and e[-k] are those of k evaluations ago. The weights depend on leve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schedulers import _checks
 from schedulers.noise_schedules import Level
 from schedulers.parameterization import (
     DynamicThreshold,
@@ -102,18 +104,22 @@ class Tableau:
     entry: tuple[float, float] = (1.0, 0.0)
 
     def __post_init__(self) -> None:
+        for row, stage in enumerate(self.stages):
+            if not isinstance(stage, Stage):
+                raise TypeError(f"stages must be Stages, got {_checks.shown(stage)} in row {row}")
+            if not all(map(math.isfinite, (*stage.a, *stage.b, stage.c))):
+                raise ValueError(f"stages must have finite weights, got {stage!r} in row {row}")
+            if any(stage.a[row + 1 :]) or any(stage.b[row + 1 :]):
+                raise ValueError(
+                    f"stages must weigh estimates that there are, got a weight in row {row} for an "
+                    f"evaluation before the first"
+                )
         ends = [stage.ends_step for stage in self.stages]
         if sum(ends) != self.steps or not ends[-1]:
             raise ValueError(
                 f"stages must end {self.steps} steps, the last stage the last of them, got "
                 f"{sum(ends)} that end one"
             )
-        for row, stage in enumerate(self.stages):
-            if any(stage.a[row + 1 :]) or any(stage.b[row + 1 :]):
-                raise ValueError(
-                    f"stages must weigh estimates that there are, got a weight in row {row} for an "
-                    f"evaluation before the first"
-                )
 
     @property
     def steps(self) -> int:
@@ -166,7 +172,8 @@ class State:
     t : int or float
         The model's time for `x`: where the model is to be evaluated next.
     denoised : array or None
-        D of the last evaluation; None before the first.
+        D of the last evaluation, which was at ``tableau.stages[index - 1].level``, a step before
+        `t`; None before the first.
     done : bool
         Whether the run is over.
     tableau : Tableau
