@@ -400,7 +400,7 @@ class GaussianMixture(Distribution):
         self.event_shape = centres.shape[1:]
         self._means = centres.reshape(k, -1)
         self._variances = np.broadcast_to(stds**2, (k,)).copy()
-        self._weights = shares / shares.sum()
+        self._weights: Floats = shares / shares.sum()
 
     def __repr__(self) -> str:
         return (
