@@ -193,6 +193,54 @@ def test_a_mixture_tells_what_it_was_made_of():
     np.testing.assert_allclose(data.weights, [0.4, 0.3, 0.2, 0.1], rtol=1e-15)
 
 
+def test_a_full_covariance_of_images_is_that_of_their_pixels():
+    cov = np.cov(np.random.default_rng(0).normal(size=(6, 30)))
+    mean = np.arange(6.0)
+    flat, image = Gaussian(mean, cov), Gaussian(mean.reshape(2, 3), cov)
+    x = np.random.default_rng(1).normal(size=(5, 2, 3))
+    rows = x.reshape(5, 6)
+    for prediction in PREDICTIONS:
+        got = image.denoiser(VE, prediction)(x, 0.7)
+        np.testing.assert_array_equal(got.reshape(5, 6), flat.denoiser(VE, prediction)(rows, 0.7))
+    np.testing.assert_allclose(image.log_prob(x), flat.log_prob(rows), rtol=1e-14)
+    np.testing.assert_array_equal(
+        image.flow(VE, x, 3.0, 1.0).reshape(5, 6), flat.flow(VE, rows, 3.0, 1.0)
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-4, 1.0, 1e20])
+def test_the_unit_of_a_covariance_does_not_matter(scale):
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(20, 3))
+    singular = Gaussian(np.zeros(20), scale * (root @ root.T))
+    assert np.count_nonzero(singular._variances) == 3
+    regular = root[:4, :3] @ root[:4, :3].T + np.diag([1e-3, 1e-3, 1e-3, 1e-3])
+    data, unit = Gaussian(np.zeros(4), scale * regular), Gaussian(np.zeros(4), regular)
+    x = rng.normal(size=(5, 4))
+    expected = unit.log_prob(x) - 2.0 * math.log(scale)
+    np.testing.assert_allclose(data.log_prob(math.sqrt(scale) * x), expected, rtol=1e-10)
+
+
+def test_small_eigenvalues_are_kept_and_only_rounding_is_not():
+    basis, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))
+    for smallest, kept in [(5e-4, 5e-4), (1e-12, 1e-12), (-1e-12, 0.0)]:
+        spectrum = np.array([1.0, 0.5, 0.2, 0.1, smallest])
+        cov = (basis * spectrum) @ basis.T
+        variances = Gaussian(np.zeros(5), 0.5 * (cov + cov.T))._variances
+        assert variances.min() == pytest.approx(kept, rel=1e-3, abs=1e-300)
+    # symmetric to rounding, on either scale
+    for scale in (1e-9, 1.0):
+        Gaussian(np.zeros(2), scale * np.array([[1.0, 0.5 * (1.0 + 1e-13)], [0.5, 1.0]]))
+
+
+def test_weights_sum_to_1_to_float32s_rounding():
+    weights = np.array([0.1, 0.2, 0.7], np.float32)
+    assert GaussianMixture([0.0, 1.0, 2.0], 1.0, weights).weights.sum() == pytest.approx(
+        1.0, abs=1e-15
+    )
+    assert GaussianMixture([0.0, 1.0], 1.0, [1e-4, 0.9999]).weights[0] == pytest.approx(1e-4)
+
+
 def test_a_distribution_keeps_its_own_arrays():
     mean, cov = np.zeros(2), np.ones(2)
     data = Gaussian(mean, cov)
@@ -386,6 +434,31 @@ X = np.zeros((2, 3))
         ),
         (lambda: Gaussian([0.0], 0.0).log_prob(X[:, :1]), ValueError, "has a variance of 0 and so"),
         (lambda: Gaussian([0.0], 0.0).score(X[:, :1]), ValueError, "marginal.* has one"),
+        (
+            lambda: Gaussian([0.0, 0.0], [0.0, 1.0]).log_prob(X[:, :2]),
+            ValueError,
+            "a variance of 0",
+        ),
+        (lambda: GaussianMixture([0.0, 1.0], [0.0, 1.0]).score(X), ValueError, "a variance of 0"),
+        (
+            lambda: Gaussian([0.0, 0.0], [0.0, 1.0]).flow(VE, X[:, :2], 0.0, 1.0),
+            ValueError,
+            "t_from must be above the clean level",
+        ),
+        (lambda: Gaussian([0.0, 0.0], [[1.0, 1e-6], [0.0, 1.0]]), ValueError, "cov must be symm"),
+        (
+            lambda: Gaussian([0.0, 0.0], [[1e-9, 4e-10], [0.0, 1e-9]]),
+            ValueError,
+            "cov must be symm",
+        ),
+        (lambda: Gaussian([0.0, 0.0], [[1e9, 1.0], [0.0, 1.0]]), ValueError, "cov must be symm"),
+        (
+            lambda: Gaussian([0.0, 0.0], np.diag([1.0, -1e-6]) + np.zeros((2, 2))),
+            ValueError,
+            "cov must be positive semidefinite, got a variance of -1e-06",
+        ),
+        (lambda: GaussianMixture([0.0, 1.0], 1.0, [0.2, 0.3]), ValueError, "weights must be 2"),
+        (lambda: GaussianMixture([0.0, 1.0], 1.0, [0.5, 0.50001]), ValueError, "weights must be 2"),
         (lambda: Empirical(MEANS).log_prob(X), ValueError, "has a variance of 0 and so no density"),
         (lambda: Empirical(MEANS).score(X), ValueError, "has a variance of 0 and so no density"),
         (

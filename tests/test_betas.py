@@ -78,6 +78,13 @@ def test_rescaling_ends_at_zero_begins_as_before_and_is_affine_in_alpha(n, end):
     np.testing.assert_allclose(after, (before - before[-1]) * slope, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.parametrize("make", [linear_betas, scaled_linear_betas, sigmoid_betas])
+def test_betas_are_float64_whatever_their_ends_are(make):
+    betas = make(5, np.float32(0.1), np.float32(0.2))
+    np.testing.assert_array_equal(betas, make(5, float(np.float32(0.1)), float(np.float32(0.2))))
+    assert betas.dtype == np.float64
+
+
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize(
     ("n", "error", "message"),

@@ -189,6 +189,20 @@ def test_spacings_by_sigma_go_from_end_to_end_of_the_schedule(spacing, make, sch
     np.testing.assert_allclose(got, make(12, low, high), rtol=1e-11)
 
 
+@pytest.mark.parametrize("name", sorted(set(grids.SPACINGS) - {"trailing", "leading"}))
+@pytest.mark.parametrize("schedule", [STABLE_DIFFUSION, sc.VPSchedule(), sc.VESchedule(1e-33)])
+def test_the_ends_of_a_spacing_are_exactly_those_of_the_schedule(name, schedule):
+    for steps in (1, 2, 3, 10):
+        times = grids.SPACINGS[name](schedule, steps)
+        assert times[0] == schedule.t_max
+        assert steps == 1 or times[-1] == schedule.t_min
+
+
+def test_the_mildest_shapes_are_allowed():
+    assert sc.karras_sigmas(3, 1.0, 2.0, rho=1e-4)[0] == 2.0
+    assert np.all(np.diff(sc.vp_sigmas(5, 0.1, 2.0, beta_d=0.0)) < 0.0)
+
+
 def test_a_spacing_of_ones_own_is_taken_and_checked():
     def two(schedule, steps):
         return np.linspace(600, 100, steps)

@@ -190,6 +190,19 @@ def test_churn_includes_its_bounds_on_every_schedule(sigmas, name):
     assert all(stage.c > 0.0 for stage in tableau.stages[:-1])
 
 
+def test_churn_leaves_levels_outside_its_bounds_alone():
+    levels = {"sigmas": [2.0002, 2.0, 1.0, 0.9999, 0.0]}
+    tableau = sc.Euler(VE, s_churn=1.0, s_tmin=1.0, s_tmax=2.0).tableau(**levels)
+    assert [stage.level.sigma for stage in tableau.stages] == [2.0002, 2.5, 1.25, 0.9999]
+    assert tableau.entry == (1.0, 0.0)
+
+
+def test_the_noise_of_a_raise_is_right_at_small_levels():
+    tableau = sc.Euler(VE, s_churn=100.0).tableau(sigmas=[2e-5, 1e-5, 0.0])
+    assert tableau.entry[1] == pytest.approx(2e-5, rel=1e-12)
+    assert tableau.stages[0].c == pytest.approx(1e-5, rel=1e-12)
+
+
 @pytest.mark.parametrize("ratio", [1e-3, 1e-7, 1e-11])
 def test_a_long_step_keeps_its_digits_at_eta_1(ratio):
     sigmas = [10.0, 10.0 * ratio]

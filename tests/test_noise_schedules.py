@@ -108,6 +108,20 @@ def test_its_own_levels_have_integer_times_and_other_levels_do_not():
     assert DISCRETE.timestep(DISCRETE.sigmas[500] * (1.0 + 1e-9)) != 500.0
 
 
+@pytest.mark.parametrize("ulps", [-8, -1, 0, 1, 8])
+@pytest.mark.parametrize("name", ["discrete", "stable_diffusion", "cosine_betas"])
+def test_a_level_reached_by_rounding_is_the_training_level(name, ulps):
+    schedule = SCHEDULES[name]
+    sigmas = schedule.sigmas * (1.0 + ulps * np.finfo(float).eps)
+    np.testing.assert_array_equal(schedule.timestep(sigmas), np.arange(1000))
+
+
+@pytest.mark.parametrize("name", ["discrete", "vp", "ve"])
+def test_an_infinite_sigma_is_outside_where_alpha_is_never_0(name):
+    with pytest.raises(ValueError, match="sigmas must be finite and lie in .*, got inf"):
+        SCHEDULES[name].timestep(math.inf)
+
+
 def test_arrays_of_a_discrete_schedule_are_read_only_even_after_pickling():
     given = sc.linear_betas(10)
     schedule = sc.DiscreteSchedule(given)
@@ -287,6 +301,16 @@ def test_sigmas_are_checked(schedule, sigmas, error):
             lambda: sc.DiscreteSchedule.from_alphas_cumprod([0.9, 0.95]),
             ValueError,
             "alphas_cumprod must be strictly decreasing, got 0.9 followed by 0.95 at position 1",
+        ),
+        (
+            lambda: sc.DiscreteSchedule.from_alphas_cumprod([0.9, 0.3, 0.5]),
+            ValueError,
+            "alphas_cumprod must be strictly decreasing, got 0.3 followed by 0.5 at position 2",
+        ),
+        (
+            lambda: sc.DiscreteSchedule.from_alphas_cumprod([0.5, -0.5]),
+            ValueError,
+            "alphas_cumprod must lie between 0 and 1",
         ),
         (
             lambda: sc.DiscreteSchedule.from_alphas_cumprod([1.0, 0.5]),

@@ -58,6 +58,12 @@ def test_an_unknown_prediction_type_is_refused(call):
         call("eps", 0.5, 0.5)
 
 
+def test_noise_is_made_anew_by_default():
+    assert sc.StaticThreshold().rederive_noise is True
+    assert sc.DynamicThreshold().rederive_noise is True
+    assert sc.DynamicThreshold(limit=1e-4).limit == 1e-4
+
+
 def test_static_threshold_clips():
     d = np.array([-2.0, -0.5, 0.25, 7.0])
     np.testing.assert_array_equal(sc.StaticThreshold(0.5)(d), [-0.5, -0.5, 0.25, 0.5])
@@ -140,6 +146,7 @@ def test_the_history_holds_the_noise_of_the_thresholded_estimate(rederive):
         ),
         (lambda: sc.DynamicThreshold(0.0), ValueError, "quantile must be above 0 and at most 1"),
         (lambda: sc.DynamicThreshold(1.1), ValueError, "quantile must be .* got 1.1"),
+        (lambda: sc.DynamicThreshold(limit=0.0), ValueError, "limit must be above 0"),
         (lambda: sc.DynamicThreshold(limit=math.nan), ValueError, "limit must be .* got nan"),
         (lambda: sc.DynamicThreshold(rederive_noise=None), TypeError, "rederive_noise must be"),
     ],

@@ -106,6 +106,7 @@ def test_what_each_scheduler_is_given_is_checked(call, error, message):
         ({"s_tmin": 2.0, "s_tmax": 1.0}, "s_tmax must be at least 2, got 1.0"),
         ({"s_tmax": math.nan}, "s_tmax must be at least 0, got nan"),
         ({"s_noise": math.nan}, "s_noise must be .*got nan"),
+        ({"s_noise": -0.1}, "s_noise must be at least 0 and finite, got -0.1"),
     ],
 )
 def test_churn_is_checked(make, options, message):
@@ -592,3 +593,34 @@ def test_a_model_that_writes_to_its_argument_harms_no_state():
             got = make(VP).sample(writes, x, steps=5)
             np.testing.assert_array_equal(got, make(VP).sample(does_not, x, steps=5))
         np.testing.assert_array_equal(x, X.astype(dtype))
+
+
+def test_add_noise_takes_a_time_for_each_sample_of_any_shape():
+    for shape in ((3,), (3, 2), (3, 2, 4), (3, 2, 4, 5)):
+        x, z = np.random.default_rng(0).standard_normal((2, *shape))
+        times = [900, 400, 20]
+        noised = DDIM.add_noise(x, times, noise=z)
+        for i, t in enumerate(times):
+            one = DDIM.add_noise(np.asarray(x[i]), t, noise=np.asarray(z[i]))
+            np.testing.assert_array_equal(noised[i], one)
+
+
+def test_scalars_in_arrays_stay_arrays():
+    x = DDIM.initial_noise((), steps=2, rng=0)
+    for array in (x, DDIM.add_noise(x, 5, rng=0), DDIM.add_noise(x, 5, noise=x)):
+        assert isinstance(array, np.ndarray)
+        assert array.shape == ()
+
+
+def test_a_tableau_tells_whether_a_run_draws_noise():
+    assert not sc.DDIM(VE).tableau(5).draws_noise
+    assert sc.DDPM(VE).tableau(5).draws_noise
+    assert not sc.DDPM(VE).tableau(1).draws_noise
+    for sigma in (0.05, 4.0):  # noise in the entry alone
+        assert sc.Euler(VE, s_churn=9.0).tableau(sigmas=[sigma, 0.0]).draws_noise
+    assert not sc.Euler(VE, s_churn=9.0, s_noise=0.0).tableau(5).draws_noise
+
+
+def test_a_tableau_is_a_value():
+    for make in ALL.values():
+        assert hash(make(VP).tableau(5)) == hash(make(VP).tableau(5))

@@ -182,3 +182,55 @@ def test_weights_of_any_kind_of_number_impose_no_precision():
     x = np.ones(3, np.float32)
     for state in rows("numpy").iterate(bounded_denoiser, x, steps=1, rng=0):
         assert state.carried.dtype == np.float32
+
+
+class Extrapolated(sc.Scheduler):
+    """Weighs the last D but no last e."""
+
+    def stages(self, levels):
+        for step, now in enumerate(levels[:-1]):
+            then = levels[step + 1]
+            a = (1.5 * then.alpha, -0.5 * then.alpha) if step else (then.alpha,)
+            yield sc.Stage(now, a, (then.sigma,))
+
+
+def test_sample_keeps_the_denoised_estimates_that_rows_weigh():
+    # sample itself has no use for D, which only iterate shows.
+    scheduler, x = Extrapolated(sc.VPSchedule()), np.random.default_rng(0).normal(size=(2, 3))
+    (*_, last) = scheduler.iterate(bounded_denoiser, x, steps=6)
+    np.testing.assert_array_equal(scheduler.sample(bounded_denoiser, x, steps=6), last.x)
+
+
+def test_a_printed_tableau_leaves_out_what_no_row_weighs():
+    lines = str(sc.PLMS(sc.VESchedule(), order=2, startup="runge_kutta").tableau(4)).splitlines()
+    assert lines[1].split() == [
+        "step",
+        "NFE",
+        "t",
+        "alpha",
+        "sigma",
+        "D",
+        "e",
+        "e[-1]",
+        "e[-2]",
+        "e[-3]",
+        "e[-4]",
+        "z",
+    ]
+    lines = str(sc.DDIM(sc.VESchedule()).tableau(2)).splitlines()
+    assert lines[1].split() == ["step", "NFE", "t", "alpha", "sigma", "D", "e", "z"]
+    lines = str(Extrapolated(sc.VESchedule()).tableau(2)).splitlines()
+    assert lines[1].split() == ["step", "NFE", "t", "alpha", "sigma", "D", "D[-1]", "e", "z"]
+
+
+def test_a_learned_variance_has_its_range_in_the_rows():
+    def ranges(variance):
+        tableau = sc.DDPM(sc.VESchedule(), variance=variance).tableau(sigmas=[4.0, 2.0, 0.0])
+        return [stage.c_range for stage in tableau.stages]
+
+    assert ranges("fixed_small") == [None, None]
+    assert ranges("learned") == [(0.0, np.inf), (0.0, 0.0)]
+    small, large = ranges("learned_range")[0]
+    assert small == pytest.approx(3.0**0.5, rel=1e-14)
+    assert large == pytest.approx((60.0 / 17.0) ** 0.5, rel=1e-14)
+    assert ranges("learned_range")[1] == (0.0, 0.0)

@@ -198,10 +198,9 @@ def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
             "betas must give alphas_cumprod that fall strictly, got some too small or too many "
             "to tell apart in float64"
         )
-    first, last = roots[0], roots[-1]
-    alphas_cumprod = ((roots - last) * (first / (first - last))) ** 2
-    # The first beta is kept by construction, and so bit for bit.
-    return np.append(given[0], 1.0 - alphas_cumprod[1:] / alphas_cumprod[:-1])
+    # The scale is the one that keeps the first beta, and cancels in the ratios of the others.
+    shifted = (roots - roots[-1]) ** 2
+    return np.append(given[0], 1.0 - shifted[1:] / shifted[:-1])
 
 
 def _checked_ends(n: int, start: float, end: float) -> tuple[int, float, float]:

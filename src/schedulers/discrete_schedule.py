@@ -105,12 +105,12 @@ class DiscreteSchedule(NoiseSchedule):
         3
         """
         products = _checks.vector("alphas_cumprod", alphas_cumprod)
-        if not (products[0] < 1.0 and products[:-1].min(initial=1.0) > 0.0 <= products[-1]):
+        _checks.decreasing("alphas_cumprod", products)
+        if not products[0] < 1.0 or products[-1] < 0.0:
             raise ValueError(
                 f"alphas_cumprod must lie between 0 and 1 (only the last may be 0), got values "
                 f"from {products.max():g} to {products.min():g}"
             )
-        _checks.decreasing("alphas_cumprod", products)
         schedule = cls.__new__(cls)
         betas = 1.0 - products / np.append(1.0, products[:-1])
         schedule.__setstate__((betas, products, np.sqrt(1.0 - products)))

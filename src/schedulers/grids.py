@@ -175,11 +175,8 @@ def beta_sigmas(
 def _power(start: float, end: float, rho: float, u: Floats) -> Floats:
     """Go from start down to end so that the power 1 / rho is linear in u."""
     # start (1 + u (q - 1))**rho, q = (end / start)**(1 / rho), sound for the smallest rho and the
-    # largest.
-    with np.errstate(divide="ignore"):  # log 0, where q is 0 in float64 and u is 1
-        return start * np.exp(
-            rho * np.log1p(u * math.expm1((math.log(end) - math.log(start)) / rho))
-        )
+    # largest; for u below 1, where q may be 0 in float64.
+    return start * np.exp(rho * np.log1p(u * math.expm1((math.log(end) - math.log(start)) / rho)))
 
 
 def _sigmas(
@@ -328,7 +325,8 @@ def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:
     if steps == 1:
         return np.array([float(schedule.t_max)])
     if n is None:
-        return _power(schedule.t_max, schedule.t_min, 2.0, i / (steps - 1))
+        inner = _power(schedule.t_max, schedule.t_min, 2.0, i[1:-1] / (steps - 1))
+        return np.concatenate([[schedule.t_max], inner, [schedule.t_min]])
     # The square keeps its gaps growing, so lifting repeats never lifts the last above N - 1.
     times = (n - 1) * i**2 // (steps - 1) ** 2
     return (np.maximum.accumulate(times - i) + i)[::-1].astype(np.float64)
