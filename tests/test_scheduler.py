@@ -77,6 +77,7 @@ def test_what_all_schedulers_are_given_is_checked(make, options, error, message)
         (lambda: sc.DDIM(VP, eta=0.5, sigma=[0.1]), ValueError, "eta and sigma must not both"),
         (lambda: sc.DDIM(VP, sigma=[]), ValueError, "sigma must be a one-dimensional"),
         (lambda: sc.DDIM(VP, sigma=0.5), TypeError, "sigma must be a sequence .* got 0.5"),
+        (lambda: sc.DDIM(VP, sigma=[[0.5], [0.5, 0.1]]), TypeError, "sigma must be real numbers"),
         (lambda: sc.DDIM(VP, sigma=[[0.5]]), ValueError, "sigma must be a one-dimensional"),
         (lambda: sc.DDIM(VP, sigma=[math.nan]), ValueError, "sigma must be finite"),
         (lambda: sc.DDIM(VP, sigma="small"), TypeError, "sigma must be a sequence .*got 'small'"),

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
 from schedulers import _checks
 from schedulers.noise_schedules import Level
 from schedulers.scheduler import Scheduler
@@ -75,7 +73,7 @@ class DDIM(Scheduler):
         if self.eta:
             raise ValueError(f"eta and sigma must not both be given, got eta={self.eta!r}")
         if not callable(self.sigma):
-            if np.ndim(self.sigma) == 0:
+            if isinstance(self.sigma, (int, float, str)):
                 raise TypeError(
                     f"sigma must be a sequence of one number for each step, or a function of "
                     f"(level, next_level), got {self.sigma!r}"

@@ -46,12 +46,12 @@ class DDPM(Scheduler):
     schedule, prediction_type, spacing, threshold
         As for `Scheduler`.
     variance : str
-        "fixed_small" is beta~ and "fixed_large" the larger one, beta; their log forms,
-        "fixed_small_log" and "fixed_large_log", are names for exp(log beta~) and exp(log beta), the
-        same. For a model
-        that learned it (Nichol & Dhariwal 2021) and returns twice the channels on axis 1, the
-        second half v says: "learned", log variance = v; "learned_range", log variance =
-        f log beta + (1 - f) log beta~ (their eq. 15) with f = (v + 1) / 2, as models put it out.
+        "fixed_small" is beta~ and "fixed_large" the larger one, beta; "fixed_small_log" and
+        "fixed_large_log" are the same two, under the names that configurations have for their
+        logarithms. For a model that learned it (Nichol & Dhariwal 2021) and returns twice the
+        channels on axis 1, the second half v says: "learned", log variance = v; "learned_range",
+        log variance = f log beta + (1 - f) log beta~ (their eq. 15) with f = (v + 1) / 2, as models
+        put it out.
 
     Raises
     ------
