@@ -149,6 +149,12 @@ def test_small_betas_keep_their_digits():
     assert sc.laplace_betas(1000, b=8.0)[0] == pytest.approx(500.0**-8, rel=1e-12)
 
 
+def test_rates_and_levels_may_be_as_small_as_one_likes():
+    assert sc.VPSchedule(beta_min=1e-5, beta_max=1e-4).karras_sigma(1.0) < 0.01
+    assert sc.VESchedule(sigma_min=1e-6, sigma_max=1e-5).t_max == 1e-5
+    assert sc.VESchedule().timestep(1e-300) == 1e-300
+
+
 def test_vp_is_inverted_where_the_square_of_sigma_overflows():
     schedule = sc.VPSchedule(beta_max=1500.0)
     assert schedule.timestep(schedule.karras_sigma(0.99)) == pytest.approx(0.99, rel=1e-12)

@@ -617,9 +617,25 @@ def test_a_tableau_tells_whether_a_run_draws_noise():
     assert not sc.DDIM(VE).tableau(5).draws_noise
     assert sc.DDPM(VE).tableau(5).draws_noise
     assert not sc.DDPM(VE).tableau(1).draws_noise
-    for sigma in (0.05, 4.0):  # noise in the entry alone
+    for sigma in (1e-5, 0.05, 4.0):  # noise in the entry alone
         assert sc.Euler(VE, s_churn=9.0).tableau(sigmas=[sigma, 0.0]).draws_noise
     assert not sc.Euler(VE, s_churn=9.0, s_noise=0.0).tableau(5).draws_noise
+
+
+@pytest.mark.parametrize(
+    "scheduler", [sc.Euler(VE, s_churn=9.0, s_noise=0.0), sc.EulerAncestral(VE, s_noise=0.0)]
+)
+def test_noise_that_weighs_nothing_is_not_drawn(scheduler):
+    rng = np.random.default_rng(0)
+    scheduler.sample(bounded_denoiser, X, steps=4, rng=rng)
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+
+
+def test_levels_far_above_the_noise_scale_are_told_apart_by_sigma_over_alpha():
+    scheduler = sc.DDIM(SCHEDULES["cosine"], prediction_type="flow")
+    tableau = scheduler.tableau(sigmas=[1e10, 1e9, 1.0, 0.0])
+    assert tableau.levels[0].sigma <= tableau.levels[1].sigma  # the same, to rounding
+    np.testing.assert_allclose(tableau.sigmas, [1e10, 1e9, 1.0, 0.0], rtol=1e-5)
 
 
 def test_a_tableau_is_a_value():

@@ -72,8 +72,8 @@ class NoiseSchedule(ABC):
 
     def _karras_range(self) -> tuple[float, float]:
         """Return the least and the largest finite sigma / alpha that has a time."""
-        alpha, sigma = self._path(np.array([0.0, self.t_end]))
-        return 0.0, float(sigma[1] / alpha[1]) if alpha[1] else math.inf
+        (alpha,), (sigma,) = self._path(np.array([float(self.t_end)]))
+        return 0.0, float(sigma / alpha) if alpha else math.inf
 
     def _checked(self, t: ArrayLike, name: str = "t") -> Floats:
         times = _checks.array(name, t)
