@@ -73,7 +73,17 @@ def test_the_names_for_type_checkers_are_those_that_are_loaded():
 def test_names_that_are_not_there_are_missing_as_in_any_module():
     with pytest.raises(AttributeError, match="module 'schedulers' has no attribute 'DDIMM'"):
         schedulers.DDIMM  # noqa: B018
-    assert schedulers.analytic.Gaussian
+
+
+def test_modules_are_loaded_when_they_are_first_used():
+    code = "import schedulers, sys; before = set(sys.modules); schedulers.analytic; "
+    code += "assert 'schedulers.analytic' in set(sys.modules) - before"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_module_that_is_no_attribute_yet_is_found(monkeypatch):
+    monkeypatch.delattr(schedulers, "grids")
+    assert schedulers.grids.karras_sigmas is schedulers.karras_sigmas
 
 
 def test_importing_the_package_loads_numpy_and_nothing_else_from_outside():
