@@ -33,8 +33,8 @@ class PLMS(Scheduler):
         y' = y + (s' - s) (w[0] e + w[1] e[-1] + ...).
 
     One evaluation a step; deterministic. The weights are those of a grid uniform in s, where the
-    order of convergence is `order` with the start-up "runge_kutta" and 2 with the others. On any
-    other grid they are the same all the same, as in the paper, and the order is 2 at most.
+    order of convergence is `order`, but at most 2 with the start-up "lower_order" and at most 3
+    with "heun". On any other grid they stay the same, as in the paper, and the order is 2 at most.
 
     Parameters
     ----------

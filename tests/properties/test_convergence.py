@@ -71,6 +71,19 @@ def test_on_a_grid_uniform_in_sigma_plms_has_its_full_order(order_, seed, schedu
     assert order(make, SCHEDULES[schedule], data, x, uniform, n) >= order_ - 0.2
 
 
+@pytest.mark.parametrize("order_", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("startup", "limit"), [("lower_order", 2), ("heun", 3), ("runge_kutta", 4)]
+)
+def test_the_startup_limits_the_order_of_plms(order_, startup, limit):
+    # A few first steps leave their local error, of one order more than the method's own: Euler's
+    # step 2, Heun's 3, Runge-Kutta's 5.
+    data, x = Gaussian(1.0, 1.0), np.array([1.0, -0.5, 2.0])
+    make = DETERMINISTIC[f"PLMS{order_}-{startup}"]
+    measured = order(make, SCHEDULES["ve"], data, x, lambda n: np.linspace(1.5, 1.0, n + 1), 100)
+    assert measured == pytest.approx(min(order_, limit), abs=0.05)
+
+
 @pytest.mark.parametrize("name", ["discrete", "vp", "ve"])
 def test_there_the_error_of_order_4_keeps_falling_to_1e_11(name):
     data, rng = random_gaussian(1)
