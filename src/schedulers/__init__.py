@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names, for those who read types
         scaled_linear_betas as scaled_linear_betas,
         sigmoid_betas as sigmoid_betas,
     )
+    from schedulers.brownian import BrownianPath as BrownianPath
     from schedulers.ddim import DDIM as DDIM
     from schedulers.ddpm import DDPM as DDPM
     from schedulers.discrete_schedule import DiscreteSchedule as DiscreteSchedule
@@ -62,6 +63,7 @@ _NAMES = {
         "scaled_linear_betas",
         "sigmoid_betas",
     ],
+    "brownian": ["BrownianPath"],
     "ddim": ["DDIM"],
     "ddpm": ["DDPM"],
     "discrete_schedule": ["DiscreteSchedule"],

@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedulers import _checks, arrays
+from schedulers.arrays import cast, weighted_sum
 from schedulers.grids import SPACINGS
 from schedulers.levels import run_levels
 from schedulers.noise import (
@@ -17,8 +19,10 @@ from schedulers.noise import (
     ENTRY,
     START,
     check_drawable,
-    checked_rng,
+    check_seeds,
+    checked_noise,
     draw,
+    normal,
     stage_place,
 )
 from schedulers.noise_schedules import Level, NoiseSchedule
@@ -28,16 +32,19 @@ from schedulers.parameterization import (
     DynamicThreshold,
     StaticThreshold,
 )
-from schedulers.tableau import Stage, State, Tableau, advance, cast, weighted_sum
+from schedulers.tableau import Stage, State, Tableau, advance
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
     from schedulers.grids import Spacing
-    from schedulers.noise import RNG, Source
+    from schedulers.noise import Noise
 
     Array = Any
     Denoiser = Callable[[Array, float], Array]
+
+# Tableaus that a scheduler keeps.
+_KEPT_TABLEAUS = 32
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,24 @@ class Scheduler(ABC):
         ``functools.partial(schedulers.grids.leading, offset=1)``.
     threshold : StaticThreshold or DynamicThreshold, optional
         What is done to the denoised estimate of every evaluation.
+
+    Notes
+    -----
+    `rng`, wherever it is an argument, is the source of fresh noise:
+
+    - None is seeded by the system, anew each time.
+    - A `numpy.random.Generator` draws in order.
+    - An int or a `numpy.random.SeedSequence` names noise: the start and each stage have their own,
+      a function of the seed and the stage. So the same one is passed every time, and it makes no
+      difference who draws when.
+    - A sequence of those, one for each sample along axis 0, gives each sample the noise that it has
+      as a batch of one under its own seed, in whatever company.
+    - A `BrownianPath` is the same path however many steps there are.
+    - A function ``noise(like)`` returns standard normal noise of the shape and kind of the array
+      `like`, such as ``torch.randn_like``.
+
+    Noise for a PyTorch tensor or an array of the array API is NumPy's, converted. It is drawn in
+    float32 for samples of at most that precision, else in float64.
     """
 
     schedule: NoiseSchedule
@@ -144,6 +169,19 @@ class Scheduler(ABC):
            2   2 2     1     2 1 0 0
         ends at  0     1     0
         """
+        key = _key(steps, timesteps, sigmas)
+        made = self._tableaus.get(key)
+        if made is None:
+            made = self._made_tableau(steps, timesteps, sigmas)
+            if key is not None:
+                while len(self._tableaus) >= _KEPT_TABLEAUS:
+                    self._tableaus.pop(next(iter(self._tableaus)), None)
+                self._tableaus[key] = made
+        return made
+
+    def _made_tableau(
+        self, steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
+    ) -> Tableau:
         levels = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
         if levels[0].alpha == 0.0 and self.prediction_type in UNDEFINED_AT_ALPHA_0:
             raise ValueError(
@@ -160,7 +198,7 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: RNG = None,
+        rng: Noise = None,
     ) -> State:
         """State at the start of a run, for `step` or `update`.
 
@@ -171,10 +209,9 @@ class Scheduler(ABC):
             is a partly noised one, and the levels begin lower.
         steps, timesteps, sigmas
             As for `tableau`.
-        rng : None, int, SeedSequence or Generator
-            Source of the noise that raises the first level, where there is churn; else unused.
-            Without it `step` raises that level, with its own rng, and ``state.x`` is refused
-            until then.
+        rng : source of noise
+            Of that which raises the first level, where there is churn; else unused. Without it
+            `step` raises that level, with its own rng, and ``state.x`` is refused until then.
 
         Returns
         -------
@@ -196,16 +233,24 @@ class Scheduler(ABC):
         >>> state.x
         array([0.])
         """
-        source = checked_rng(rng)
+        return self._init(x_T, steps, timesteps, sigmas, checked_noise(rng))
+
+    def _init(
+        self,
+        x_T: Array,
+        steps: int | None,
+        timesteps: ArrayLike | None,
+        sigmas: ArrayLike | None,
+        source: Any,
+    ) -> State:
         carried, dtype = arrays.sample("x_T", x_T)
         self._output_shape(carried.shape)
         tableau = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
-        if tableau.draws_noise:
-            check_drawable(dtype)
+        check_seeds(source, carried.shape)
         state = State(tableau, 0, carried, dtype, entered=tableau.entry == (1.0, 0.0))
-        return state if state.entered or rng is None else self._enter(state, source)
+        return state if state.entered or source is None else self._enter(state, source)
 
-    def update(self, output: Array, state: State, rng: RNG = None) -> State:
+    def update(self, output: Array, state: State, rng: Noise = None) -> State:
         """Take the row of one model evaluation that the caller made at ``state.x, state.t``.
 
         Parameters
@@ -214,9 +259,8 @@ class Scheduler(ABC):
             What the model returned. Twice the channels on axis 1 where it learned its variance.
         state : State
             Of a run of this scheduler that is not done.
-        rng : None, int, SeedSequence or Generator
-            Source of fresh noise. An int or a SeedSequence gives each stage noise of its own, so
-            the same one is passed every time; a Generator draws in order; None is new each time.
+        rng : source of noise
+            As in the notes on `Scheduler`.
 
         Returns
         -------
@@ -234,9 +278,9 @@ class Scheduler(ABC):
         """
         self._check_state(state)
         state.check_entered()
-        return self._update(output, state, checked_rng(rng), keep_denoised=True)
+        return self._update(output, state, checked_noise(rng), keep_denoised=True, deferred=True)
 
-    def step(self, denoiser: Denoiser, state: State, rng: RNG = None) -> State:
+    def step(self, denoiser: Denoiser, state: State, rng: Noise = None) -> State:
         """Take one whole step, or what is left of one.
 
         Parameters
@@ -266,7 +310,7 @@ class Scheduler(ABC):
         """
         _checks.function("denoiser", denoiser, "(x, t)")
         self._check_state(state)
-        return self._step(denoiser, state, checked_rng(rng), keep_denoised=True)
+        return self._step(denoiser, state, checked_noise(rng), keep_denoised=True)
 
     def iterate(
         self,
@@ -276,7 +320,7 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: RNG = None,
+        rng: Noise = None,
     ) -> Iterator[State]:
         """Run, and give the state after every step.
 
@@ -286,8 +330,8 @@ class Scheduler(ABC):
             As for `step`.
         x_T, steps, timesteps, sigmas
             As for `init`.
-        rng : None, int, SeedSequence or Generator
-            Source of fresh noise; None is seeded by the system.
+        rng : source of noise
+            As in the notes on `Scheduler`.
 
         Returns
         -------
@@ -309,8 +353,7 @@ class Scheduler(ABC):
         0.0 [0.] [0.]
         """
         _checks.function("denoiser", denoiser, "(x, t)")
-        source = checked_rng(rng)
-        state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas, rng=source)
+        state, source = self._begin(x_T, steps, timesteps, sigmas, rng)
         return self._iterate(denoiser, state, source, keep_denoised=True)
 
     def sample(
@@ -321,7 +364,7 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: RNG = None,
+        rng: Noise = None,
         callback: Callable[[State], object] | None = None,
         progress: bool = False,
     ) -> Array:
@@ -364,8 +407,7 @@ class Scheduler(ABC):
         if callback is not None:
             _checks.function("callback", callback, "(state)")
         bar = _progress_bar() if _checks.boolean("progress", progress) else None
-        source = checked_rng(rng)
-        state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas, rng=source)
+        state, source = self._begin(x_T, steps, timesteps, sigmas, rng)
         states = self._iterate(denoiser, state, source, keep_denoised=callback is not None)
         if bar is not None:
             states = bar(states, total=state.tableau.steps)
@@ -381,7 +423,7 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: RNG = None,
+        rng: Noise = None,
         dtype: DTypeLike = np.float64,
     ) -> Array:
         """Draw noise at the scale of a run's first level, sigma z: the sample to begin with.
@@ -392,8 +434,8 @@ class Scheduler(ABC):
             Of the sample.
         steps, timesteps, sigmas
             As for `tableau`.
-        rng : None, int, SeedSequence or Generator
-            Source of the noise; the same int or SeedSequence gives a run's stages other noise.
+        rng : source of noise, but no function
+            As in the notes on `Scheduler`; the same seed gives a run's stages other noise.
         dtype : dtype
             Of the sample; floating.
 
@@ -414,7 +456,11 @@ class Scheduler(ABC):
         >>> print(f"{x.std():.0f}")
         80
         """
-        source = checked_rng(rng)
+        source = checked_noise(rng)
+        if callable(source):
+            raise TypeError(
+                f"rng must be no function where there is no sample to be like, got {rng!r}"
+            )
         dimensions = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         dimensions = tuple(_checks.integer("shape", n, at_least=0) for n in dimensions)
         try:
@@ -424,11 +470,13 @@ class Scheduler(ABC):
                 f"dtype must be a floating one, such as float32, got {dtype!r}"
             ) from None
         first = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)[0]
-        z = draw(source, START, dimensions, np.dtype(np.float64))
-        return np.asarray(first.sigma * z).astype(dtype)
+        check_seeds(source, dimensions)
+        stepped = arrays.stepping(np.dtype(dtype))
+        z = normal(source, START, dimensions, stepped)
+        return np.asarray(first.sigma * z).astype(dtype, copy=False)
 
     def add_noise(
-        self, x_0: Array, t: ArrayLike, *, noise: Array | None = None, rng: RNG = None
+        self, x_0: Array, t: ArrayLike, *, noise: Array | None = None, rng: Noise = None
     ) -> Array:
         """Noise data to a time of the model: x_t = alpha(t) x_0 + sigma(t) noise.
 
@@ -440,8 +488,8 @@ class Scheduler(ABC):
             The model's time; or one for each of the n samples along axis 0.
         noise : array, shape of `x_0`, optional
             Standard normal noise; drawn if not given.
-        rng : None, int, SeedSequence or Generator
-            Source of the noise where it is drawn.
+        rng : source of noise
+            As in the notes on `Scheduler`, where `noise` is not given.
 
         Returns
         -------
@@ -468,8 +516,7 @@ class Scheduler(ABC):
                 f"{tuple(carried.shape)}; got shape {alpha.shape}"
             )
         if noise is None:
-            check_drawable(dtype)
-            noise = draw(checked_rng(rng), ADDED, carried.shape, carried.dtype)
+            noise = draw(checked_noise(rng), ADDED, carried)
         elif rng is not None:
             raise ValueError(f"noise and rng must not both be given, got rng={rng!r}")
         else:
@@ -482,6 +529,14 @@ class Scheduler(ABC):
             scales = alpha.reshape(per_sample), sigma.reshape(per_sample)
         return cast(weighted_sum(zip(scales, (carried, noise), strict=True)), dtype)
 
+    @cached_property
+    def _tableaus(self) -> dict[tuple[object, ...] | None, Tableau]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the tableaus, which are made again."""
+        return {name: value for name, value in vars(self).items() if name != "_tableaus"}
+
     def _check_state(self, state: State) -> None:
         if not isinstance(state, State):
             raise TypeError(f"state must be a State, from init, got {_checks.shown(state)}")
@@ -492,14 +547,30 @@ class Scheduler(ABC):
         if state.done:
             raise ValueError(f"state must be of a run that is not done, got {state!r}")
 
+    def _begin(
+        self,
+        x_T: Array,
+        steps: int | None,
+        timesteps: ArrayLike | None,
+        sigmas: ArrayLike | None,
+        rng: Noise,
+    ) -> tuple[State, Any]:
+        """State at the start of a whole run, and its one source of noise."""
+        source = checked_noise(rng)
+        state = self._init(x_T, steps, timesteps, sigmas, source)
+        if state.tableau.draws_noise:
+            check_drawable(source, state.carried)
+            source = np.random.default_rng() if source is None else source
+        return state, source
+
     def _iterate(
-        self, denoiser: Denoiser, state: State, source: Source, keep_denoised: bool
+        self, denoiser: Denoiser, state: State, source: Any, keep_denoised: bool
     ) -> Iterator[State]:
         while not state.done:
             state = self._step(denoiser, state, source, keep_denoised)
             yield state
 
-    def _step(self, denoiser: Denoiser, state: State, source: Source, keep_denoised: bool) -> State:
+    def _step(self, denoiser: Denoiser, state: State, source: Any, keep_denoised: bool) -> State:
         if not state.entered:
             state = self._enter(state, source)
         ended = False
@@ -509,21 +580,37 @@ class Scheduler(ABC):
             state = self._update(output, state, source, keep_denoised)
         return state
 
-    def _enter(self, state: State, source: Source) -> State:
+    def _enter(self, state: State, source: Any) -> State:
         """Raise the first level."""
         scale, c = state.tableau.entry
         terms = [(scale, state.carried)]
         if c:
-            z = draw(source, ENTRY, state.carried.shape, state.carried.dtype)
-            terms.append((c, z))
+            terms.append((c, draw(source, ENTRY, state.carried)))
         return replace(state, carried=weighted_sum(terms), entered=True)
 
-    def _update(self, output: Array, state: State, source: Source, keep_denoised: bool) -> State:
-        stage, x = state.tableau.stages[state.index], state.carried
-        output = arrays.output(output, x, self._output_shape(x.shape), state.t)
-        output, c = self._read(output, stage)
-        fresh = (c, draw(source, stage_place(state.index), x.shape, x.dtype)) if stage.c else None
-        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
+    def _update(
+        self, output: Array, state: State, source: Any, keep_denoised: bool, deferred: bool = False
+    ) -> State:
+        """Take a row; D is not made before it is asked for where it may be `deferred`."""
+        index, x = state.index, state.carried
+        stage = state.tableau.stages[index]
+        name = f"the model's output at t={stage.level.t:g}"
+        given, total = arrays.like(name, output, x, self._output_shape(tuple(x.shape)))
+        output, c = self._read(given, stage)
+        fresh = None
+        if stage.c:
+            fresh = c, draw(source, stage_place(index, state.tableau.spans[index]), x)
+        # Arrays that are not NumPy's have no total to be known by.
+        deferred = deferred and output is given and isinstance(x, np.ndarray)
+        return advance(
+            state,
+            output,
+            self.prediction_type,
+            self.threshold,
+            fresh,
+            keep_denoised,
+            total if deferred else None,
+        )
 
     @property
     def _method(self) -> str:
@@ -537,6 +624,22 @@ class Scheduler(ABC):
     def _read(self, output: Array, stage: Stage) -> tuple[Array, Any]:
         """Return the model's output proper, and the weight of fresh noise."""
         return output, stage.c
+
+
+def _key(
+    steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
+) -> tuple[object, ...] | None:
+    """Return what a tableau is kept under; None where it is not worth it, or no levels at all."""
+    if timesteps is None and sigmas is None:
+        return ("steps", steps) if type(steps) is int else None
+    if steps is not None or (timesteps is not None and sigmas is not None):
+        return None
+    name, given = ("timesteps", timesteps) if sigmas is None else ("sigmas", sigmas)
+    if isinstance(given, np.ndarray) and given.dtype == np.float64 and given.ndim == 1:
+        return name, given.tobytes()
+    if isinstance(given, (list, tuple)) and all(type(value) in (int, float) for value in given):
+        return name, *given
+    return None
 
 
 def _lent(state: State) -> Array:

@@ -11,14 +11,15 @@ where D[-k] and e[-k] are those of k evaluations ago. The weights depend on leve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from schedulers import _checks
+from schedulers.arrays import cast, total, weighted_sum
 from schedulers.noise_schedules import Level
 from schedulers.parameterization import (
     DynamicThreshold,
@@ -141,24 +142,121 @@ class Tableau:
         """Karras's sigma at each of `levels`."""
         return np.array([level.karras for level in self.levels])
 
-    @property
+    @cached_property
     def draws_noise(self) -> bool:
         """Whether some row weighs fresh noise, or the entry does."""
         return self.entry[1] > 0.0 or any(stage.c for stage in self.stages)
 
     @cached_property
-    def _last_uses(self) -> list[list[int]]:
-        """Index of the last row that weighs each evaluation's D, and the same for e."""
-        uses = [[0] * self.nfe, [0] * self.nfe]
-        for row, stage in enumerate(self.stages):
-            for last, weights in zip(uses, (stage.a, stage.b), strict=True):
-                for back, weight in enumerate(weights[: row + 1]):
-                    if weight:
-                        last[row - back] = row
-        return uses
+    def spans(self) -> list[tuple[float, float]]:
+        """Part of [0, 1] that a `BrownianPath` has for each row's noise.
+
+        A step's is between the s / (1 + s) of its two ends, s being Karras's sigma, and is shared
+        alike by those of its rows that weigh noise.
+        """
+        ends = [1.0 if math.isinf(s) else s / (1.0 + s) for s in self.sigmas.tolist()]
+        noisy = [0] * self.steps
+        for step, stage in zip(self._steps_of_rows, self.stages, strict=True):
+            noisy[step] += bool(stage.c)
+        spans, drawn = [], [0] * self.steps
+        for step, stage in zip(self._steps_of_rows, self.stages, strict=True):
+            width = (ends[step] - ends[step + 1]) / max(noisy[step], 1)
+            top = ends[step] - drawn[step] * width
+            spans.append((top - width, top))
+            drawn[step] += bool(stage.c)
+        return spans
+
+    @property
+    def _steps_of_rows(self) -> list[int]:
+        """Index of the step that each row belongs to."""
+        return list(accumulate((stage.ends_step for stage in self.stages[:-1]), initial=0))
+
+    def rows(self, prediction_type: str) -> tuple[Row, ...]:
+        """Rows for what a model predicts, made once for each `prediction_type`."""
+        if prediction_type not in self._rows:
+            self._rows[prediction_type] = _folded(self, prediction_type)
+        return self._rows[prediction_type]
+
+    @cached_property
+    def _rows(self) -> dict[str, tuple[Row, ...]]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made again when it is needed."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
         return _table(self)
+
+
+class Row(NamedTuple):
+    """A stage in terms of x and the model's output: x_next = x_weight x + output_weight out + ...
+
+    `denoised` and `noise` are the weights of x and of the output in D and in e. `past` holds the
+    weights of the D and e of one evaluation ago, two ago, ...; and `kept` says of this evaluation's
+    D and e, and of those, whether a later row weighs them.
+    """
+
+    x_weight: float
+    output_weight: float
+    denoised: tuple[float, float]
+    noise: tuple[float, float]
+    past: tuple[tuple[float, float], ...]
+    kept: tuple[tuple[bool, bool], ...]
+
+
+def _folded(tableau: Tableau, prediction_type: str) -> tuple[Row, ...]:
+    """Fold each stage's weights of D and e into weights of x and of the model's output."""
+    rows = []
+    last_d, last_e = (_last_uses(_weights(tableau, name)) for name in "ab")
+    longest = max(max(len(stage.a), len(stage.b)) for stage in tableau.stages)
+    for row, stage in enumerate(tableau.stages):
+        k = coefficients(prediction_type, stage.level.alpha, stage.level.sigma)
+        a, b = float(stage.a[0]), float(stage.b[0])
+        past = range(1, min(longest, row + 1))
+        kept = [(last_d[row - back] > row, last_e[row - back] > row) for back in (0, *past)]
+        while kept and kept[-1] == (False, False):
+            kept.pop()
+        rows.append(
+            Row(
+                a * k.denoised_x + b * k.noise_x,
+                a * k.denoised_output + b * k.noise_output,
+                (k.denoised_x, k.denoised_output),
+                (k.noise_x, k.noise_output),
+                tuple((_weight(stage.a, back), _weight(stage.b, back)) for back in past),
+                tuple(kept),
+            )
+        )
+    return tuple(rows)
+
+
+def _last_uses(weights: list[tuple[float, ...]]) -> list[int]:
+    """Index of the last row that weighs each evaluation's estimate, from the rows' weights."""
+    last = [0] * len(weights)
+    for row, own in enumerate(weights):
+        for back, weight in enumerate(own[: row + 1]):
+            if weight:
+                last[row - back] = row
+    return last
+
+
+class Deferred(NamedTuple):
+    """An estimate that is made of x and the model's output when somebody asks for it."""
+
+    weights: tuple[float, float]
+    x: Array
+    output: Array
+    total: float  # of the output, by which it is known to be as it was
+
+    def made(self) -> Array:
+        """Return the estimate."""
+        now = total(self.output)
+        if now != self.total and not (math.isnan(now) and math.isnan(self.total)):
+            raise ValueError(
+                "denoised must be asked for before the model's output that it is made of is "
+                "overwritten: that array has other values now"
+            )
+        return weighted_sum(zip(self.weights, (self.x, self.output), strict=True))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -173,7 +271,8 @@ class State:
         The model's time for `x`: where the model is to be evaluated next.
     denoised : array or None
         D of the last evaluation, which was at ``tableau.stages[index - 1].level``, a step before
-        `t`; None before the first.
+        `t`; None before the first. After `Scheduler.update` it is made when it is asked for, from
+        the output that was given; a ValueError where that array has been overwritten since.
     done : bool
         Whether the run is over.
     tableau : Tableau
@@ -187,7 +286,7 @@ class State:
     # The sample in the precision that the run steps in, float32 where the caller's is less.
     carried: Array
     dtype: Any
-    carried_denoised: Array | None = None
+    carried_denoised: Array | Deferred | None = None
     # (D, e) of one evaluation ago, two ago, ...; None for what no later row weighs.
     history: History = ()
     # Whether the first level has been raised, where it is to be.
@@ -202,7 +301,8 @@ class State:
     @property
     def denoised(self) -> Array | None:
         """D of the last evaluation."""
-        return None if self.carried_denoised is None else cast(self.carried_denoised, self.dtype)
+        d = self.carried_denoised
+        return None if d is None else cast(d.made() if isinstance(d, Deferred) else d, self.dtype)
 
     @property
     def done(self) -> bool:
@@ -241,79 +341,57 @@ def advance(
     threshold: StaticThreshold | DynamicThreshold | None,
     noise: tuple[Any, Array] | None,
     keep_denoised: bool,
+    output_total: float | None = None,
 ) -> State:
     """Take one row: the engine.
 
-    `output` is the model's, checked and in the run's precision; `noise` is c and z, or None.
+    `output` is the model's, checked and in the run's precision; `noise` is c and z, or None, and z
+    is overwritten. D is kept where that is asked for; with the output's total, as it was when it
+    came, D need not be made before somebody wants it.
     """
     index, x = state.index, state.carried
-    stage = state.tableau.stages[index]
-    last_d, last_e = state.tableau._last_uses
-    k = coefficients(prediction_type, stage.level.alpha, stage.level.sigma)
-    a, b = stage.a[0], stage.b[0]
+    row = state.tableau.rows(prediction_type)[index]
+    keeps_d, keeps_e = row.kept[0] if row.kept else (False, False)
     d = e = None
-    if keep_denoised or last_d[index] > index or threshold is not None:
-        d = weighted_sum([(k.denoised_x, x), (k.denoised_output, output)])
+    if keeps_d or threshold is not None or (keep_denoised and output_total is None):
+        d = weighted_sum(zip(row.denoised, (x, output), strict=True))
+    noise_weights = row.noise
     if threshold is None:
-        terms = [
-            (a * k.denoised_x + b * k.noise_x, x),
-            (a * k.denoised_output + b * k.noise_output, output),
-        ]
+        terms = [(row.x_weight, x), (row.output_weight, output)]
     else:
-        d = threshold(d)
+        stage, d = state.tableau.stages[index], threshold(d)
         if threshold.rederive_noise:
             k, output = coefficients("sample", stage.level.alpha, stage.level.sigma), d
-        terms = [(a, d), (b * k.noise_x, x), (b * k.noise_output, output)]
-    if last_e[index] > index:
-        e = weighted_sum([(k.noise_x, x), (k.noise_output, output)])
-    for back, (past_d, past_e) in enumerate(state.history, start=1):
-        terms += [(_weight(stage.a, back), past_d), (_weight(stage.b, back), past_e)]
+            noise_weights = k.noise_x, k.noise_output
+        b_x, b_output = (stage.b[0] * weight for weight in noise_weights)
+        terms = [(stage.a[0], d), (b_x, x), (b_output, output)]
+    if keeps_e:
+        e = weighted_sum(zip(noise_weights, (x, output), strict=True))
+    for weights, estimates in zip(row.past, state.history, strict=False):
+        terms += zip(weights, estimates, strict=True)
+    into = None
     if noise is not None:
         terms.append(noise)
+        into = noise[1]
+    denoised = d
+    if keep_denoised and d is None and output_total is not None:
+        denoised = Deferred(row.denoised, x, output, output_total)
     return State(
         tableau=state.tableau,
         index=index + 1,
-        carried=weighted_sum(terms),
+        carried=weighted_sum(terms, into),
         dtype=state.dtype,
-        carried_denoised=d if keep_denoised else None,
-        history=_still_needed(((d, e), *state.history), state),
+        carried_denoised=denoised if keep_denoised else None,
+        history=_still_needed(((d, e), *state.history), row.kept) if row.kept else (),
     )
 
 
-def weighted_sum(terms: Iterable[tuple[Any, Array]]) -> Array:
-    """Sum of weight * array, a new array of the arrays' own kind; terms of weight 0 are left out.
-
-    A weight is a number, or an ndarray where a model has learned it. Numbers go in as Python
-    floats, which take on the arrays' precision; an array is only ever scaled and added.
-    """
-    total = None
-    for weight, array in terms:
-        if not isinstance(weight, np.ndarray):
-            weight = float(weight)
-            if weight == 0.0:
-                continue
-        if total is None:
-            total = array * weight
-        else:
-            total += array * weight
-    return np.asarray(total) if isinstance(total, np.generic) else total
-
-
-def _still_needed(history: History, state: State) -> History:
-    """Drop the estimates that no row after this one weighs."""
-    last_d, last_e = state.tableau._last_uses
-    kept = []
-    for back, (d, e) in enumerate(history):
-        made, now = state.index - back, state.index
-        kept.append((d if last_d[made] > now else None, e if last_e[made] > now else None))
-    while kept and kept[-1][0] is None and kept[-1][1] is None:
-        kept.pop()
-    return tuple(kept)
-
-
-def cast(array: Array, dtype: Any) -> Array:
-    """Return the array in a dtype, itself where it has that."""
-    return array if array.dtype == dtype else array.astype(dtype)
+def _still_needed(history: History, kept: tuple[tuple[bool, bool], ...]) -> History:
+    """Drop the estimates that no later row weighs."""
+    return tuple(
+        (d if keeps_d else None, e if keeps_e else None)
+        for (d, e), (keeps_d, keeps_e) in zip(history, kept, strict=False)
+    )
 
 
 def _table(tableau: Tableau) -> str:

@@ -1,0 +1,143 @@
+"""A Brownian path as a source of noise: the same randomness, however many steps a run takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from schedulers.noise import PerSample, Place, checked_noise, node_place, normal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from schedulers.noise import Seed, Seeds
+
+    Floats = NDArray[np.float64]
+
+# An interval is halved this often; the two ends of a step are not to be in one of the last.
+_DEPTH = 30
+
+
+@dataclass(frozen=True)
+class BrownianPath:
+    """Noise for `rng` that is the same path for every number of steps.
+
+    With W a Brownian path over s / (1 + s), where s is Karras's sigma, the fresh noise of a step
+    from s to s' is W's increment between the two, scaled to unit variance. So a step's noise is
+    the sum of what the noises of the steps that it is cut into are, and as steps grow in number a
+    stochastic scheduler's samples converge, to the solution of its stochastic differential equation
+    that belongs to the path. For any one grid the noise is as independent as any other source's.
+
+    W is a function of the seed and of the shape alone: it is made anew by halving intervals, each
+    midpoint drawn given the two ends (Lévy's construction), so that a step costs about 60 draws.
+
+    Parameters
+    ----------
+    seeds : int, SeedSequence, or sequence of those
+        Name of the path; or one for each sample of the batch, whose noise is then its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seeds` is none such; where it is used, if there is not one for each sample, or if levels
+        are closer together than 1e-9 of the path.
+
+    References
+    ----------
+    Lévy: Processus stochastiques et mouvement brownien, 1948, section 1.
+
+    Examples
+    --------
+    >>> from schedulers import BrownianPath, EulerAncestral, VESchedule
+    >>> from schedulers.analytic import Gaussian
+    >>> schedule = VESchedule()
+    >>> scheduler = EulerAncestral(schedule, prediction_type="sample", spacing="karras")
+    >>> denoiser = Gaussian(0.0, 1.0).denoiser(schedule, prediction_type="sample")
+    >>> path, x_T = BrownianPath(0), np.array([80.0])
+    >>> for steps in (50, 100, 200, 400):
+    ...     print(scheduler.sample(denoiser, x_T, steps=steps, rng=path).round(2))
+    [0.36]
+    [0.39]
+    [0.38]
+    [0.39]
+    """
+
+    seeds: Seed | Seeds
+
+    def __post_init__(self) -> None:
+        seeds = checked_noise(self.seeds)
+        if not isinstance(seeds, (int, np.random.SeedSequence, PerSample)):
+            raise TypeError(
+                f"seeds must be an int, a numpy.random.SeedSequence or a sequence of those, "
+                f"got {self.seeds!r}"
+            )
+        object.__setattr__(self, "seeds", seeds)
+
+    def increment(self, place: Place, shape: tuple[int, ...]) -> Floats:
+        """Return the noise of a place: the path's over the place's span, if it has one."""
+        if place.span is None:
+            return self._normal(place, shape)
+        low, high = place.span
+        node = _Node(0, 0, np.zeros(shape), self._normal(node_place(0, 0), shape))
+        while node.is_right(low) == node.is_right(high):
+            if node.depth == _DEPTH:
+                raise ValueError(
+                    f"levels must be further apart for a BrownianPath, which tells them where "
+                    f"s / (1 + s) of Karras's sigma s differs by 1e-9; got {low!r} and {high!r}"
+                )
+            node = self._half(node, high)
+        risen: Floats = self._value(node, high) - self._value(node, low)
+        return risen / math.sqrt(high - low)
+
+    def _value(self, node: _Node, point: float) -> Floats:
+        """W at a point inside a node, on the way to which intervals are halved."""
+        while node.depth < _DEPTH:
+            node = self._half(node, point)
+        before, after = point - node.start, node.end - point
+        bridge = math.sqrt(before * after / node.length) * self._normal(node.place, node.low.shape)
+        line: Floats = (after * node.low + before * node.high) / node.length
+        return line + bridge
+
+    def _half(self, node: _Node, point: float) -> _Node:
+        z = self._normal(node.place, node.high.shape)
+        middle = 0.5 * (node.low + node.high) + 0.5 * math.sqrt(node.length) * z
+        if node.is_right(point):
+            return _Node(node.depth + 1, 2 * node.number + 1, middle, node.high)
+        return _Node(node.depth + 1, 2 * node.number, node.low, middle)
+
+    def _normal(self, place: Place, shape: tuple[int, ...]) -> Floats:
+        drawn: Floats = normal(self.seeds, place, shape, np.dtype(np.float64))
+        return drawn
+
+
+class _Node(NamedTuple):
+    """One of the 2**depth intervals of [0, 1], and W at its two ends."""
+
+    depth: int
+    number: int
+    low: Floats
+    high: Floats
+
+    @property
+    def length(self) -> float:
+        return 0.5**self.depth
+
+    @property
+    def start(self) -> float:
+        return self.number * self.length
+
+    @property
+    def end(self) -> float:
+        return self.start + self.length
+
+    @property
+    def place(self) -> Place:
+        """Place of the noise inside the interval."""
+        return node_place(self.depth + 1, self.number)
+
+    def is_right(self, point: float) -> bool:
+        """Whether a point is in the right half."""
+        return point > self.start + 0.5 * self.length
