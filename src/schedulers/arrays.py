@@ -17,8 +17,9 @@ from schedulers import _checks
 Array = Any
 
 # Elements that a weighted sum takes at a time, so that what lies between its first product and its
-# last stays in the processor's cache: of 2**12 to 2**16 the fastest for arrays above 1e5.
-_BLOCK = 2**15
+# last stays in the processor's cache. Of 2**12 to 2**16 the fastest for arrays larger than itself,
+# and there as fast as the same sum into arrays that are allocated already.
+_BLOCK = 2**16
 
 
 def sample(name: str, x: Array) -> tuple[Array, Any]:
@@ -30,58 +31,69 @@ def sample(name: str, x: Array) -> tuple[Array, Any]:
         carried = x * 1.0
     else:
         raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
-    if not _finite(carried, total(carried)):
+    if not (math.isfinite(total(carried)) or _finite(carried)):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return carried, x.dtype
 
 
-def like(name: str, value: Array, x: Array, shape: tuple[int, ...]) -> tuple[Array, float]:
-    """Check what is to be added to x; return it in the precision of x, and its `total`."""
+def like(
+    name: str, value: Array, x: Array, shape: tuple[int, ...], t: float | None = None
+) -> tuple[Array, float]:
+    """Check what came at time t for x; return it in the precision of x, and its `total`."""
     if isinstance(x, np.ndarray):
         if type(value) is not np.ndarray or value.dtype != x.dtype:
-            value = _as_floats(name, value, x.dtype)
+            value = _as_floats(_at(name, t), value, x.dtype)
     elif not hasattr(value, "shape"):
-        raise TypeError(f"{name} must be an array, got {_checks.shown(value)}")
+        raise TypeError(f"{_at(name, t)} must be an array, got {_checks.shown(value)}")
     if tuple(value.shape) != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
+        raise ValueError(f"{_at(name, t)} must have shape {shape}, got {tuple(value.shape)}")
     sum_ = total(value)
-    if not _finite(value, sum_):
-        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    if not (math.isfinite(sum_) or _finite(value)):
+        raise ValueError(f"{_at(name, t)} must be finite, got NaN or infinity in it")
     return value, sum_
 
 
 def total(array: Array) -> float:
-    """Sum of the elements; finite only where they all are, and another for another array.
+    """Return a number that is not finite where some element is not, and tells arrays apart.
 
-    Of an array that is not NumPy's, the sum of x - x, which is 0 where x is finite.
+    It is the sum of their squares. Of an array that is not NumPy's, it is the sum of x - x, which
+    is 0 where x is finite.
     """
-    if isinstance(array, np.ndarray):
-        with np.errstate(over="ignore", invalid="ignore"):
-            return float(np.add.reduce(array, axis=None))
-    return float((array - array).sum())
+    if not isinstance(array, np.ndarray):
+        return float((array - array).sum())
+    return float(np.vdot(array, array))  # a third of the time of NumPy's sum, and never a warning
 
 
 def weighted_sum(terms: Iterable[tuple[Any, Array]], into: Array | None = None) -> Array:
     """Sum of weight * array, a new array of the arrays' own kind; terms of weight 0 are left out.
 
-    A weight is a number, or an ndarray where a model has learned it. Numbers go in as Python
-    floats, which take on the arrays' precision; an array is only ever scaled and added. A large sum
-    is put `into` one of the arrays where that is given: one that nobody else has seen.
+    A weight is an ndarray of the arrays' own dtype, of no dimensions but where a model has learned
+    it; or a number, which goes in as a Python float, so as to take on the arrays' precision. An
+    array is only ever scaled and added. A large sum is put `into` one of the arrays where that is
+    given: one that nobody else has seen.
     """
-    weighed = [
-        (weight if isinstance(weight, np.ndarray) else float(weight), array)
-        for weight, array in terms
-    ]
-    weighed = [term for term in weighed if isinstance(term[0], np.ndarray) or term[0]] or weighed[
-        :1
-    ]
-    first_weight, first = weighed[0]
-    large = isinstance(first, np.ndarray) and first.size > _BLOCK
-    if large and all(array.flags.c_contiguous for _, array in weighed):
-        return _sum_by_blocks(weighed, np.empty_like(first) if into is None else into)
-    sum_ = first * first_weight
-    for weight, array in weighed[1:]:
-        sum_ += array * weight
+    terms = list(terms)
+    first = terms[0][1]
+    if type(first) is np.ndarray and first.size > _BLOCK:
+        weighed = [
+            (w if isinstance(w, np.ndarray) else float(w), array)
+            for w, array in terms
+            if isinstance(w, np.ndarray) or w
+        ]
+        if len(weighed) > 1 and all(array.flags.c_contiguous for _, array in weighed):
+            return _sum_by_blocks(weighed, into)
+    sum_ = None
+    for weight, array in terms:
+        if not isinstance(weight, np.ndarray):
+            weight = float(weight)
+            if weight == 0.0:
+                continue
+        if sum_ is None:
+            sum_ = array * weight
+        else:
+            sum_ += array * weight
+    if sum_ is None:
+        sum_ = first * 0.0
     return np.asarray(sum_) if isinstance(sum_, np.generic) else sum_
 
 
@@ -111,28 +123,28 @@ def _as_floats(name: str, value: object, dtype: Any) -> Any:
         return given.astype(dtype, copy=False)
 
 
-def _finite(array: Array, total: float) -> bool:
-    if math.isfinite(total) or not isinstance(array, np.ndarray):
-        return math.isfinite(total)
-    return bool(np.isfinite(array).all())  # a sum may overflow where no element does
+def _finite(array: Array) -> bool:
+    """Look at each element, where the total is not finite: it may have overflowed."""
+    return isinstance(array, np.ndarray) and bool(np.isfinite(array).all())
 
 
-def _sum_by_blocks(terms: list[tuple[Any, Any]], sum_: Any) -> Any:
+def _at(name: str, t: float | None) -> str:
+    return name if t is None else f"{name} at t={t:g}"
+
+
+def _sum_by_blocks(terms: list[tuple[Any, Any]], into: Any | None) -> Any:
     """Sum contiguous arrays, as whole ones are summed and to the same bits, block by block."""
-    columns = [
-        (weight.reshape(-1) if isinstance(weight, np.ndarray) else weight, array.reshape(-1))
-        for weight, array in terms
-    ]
-    flat = sum_.reshape(-1)
-    scratch = np.empty((2, _BLOCK), sum_.dtype)
+    columns = [(w.reshape(-1) if np.ndim(w) else w, array.reshape(-1)) for w, array in terms]
+    result = np.empty_like(terms[0][1]) if into is None else into
+    flat = result.reshape(-1)
+    scratch = np.empty((2, _BLOCK), result.dtype)
     for start in range(0, flat.size, _BLOCK):
         block = flat[start : start + _BLOCK]
-        partial, product = scratch[:, : block.size]
-        for place, (weight, array) in enumerate(columns):
-            part = slice(start, start + block.size)
-            factor = weight[part] if isinstance(weight, np.ndarray) else weight
-            np.multiply(array[part], factor, out=product if place else partial)
-            if place:
-                partial += product
-        block[...] = partial
-    return sum_
+        part = slice(start, start + block.size)
+        sum_, product = scratch[:, : block.size]
+        for place, (weight, array) in enumerate(columns, start=1):
+            factor = weight[part] if np.ndim(weight) else weight
+            np.multiply(array[part], factor, out=sum_ if place == 1 else product)
+            if place > 1:
+                np.add(sum_, product, out=block if place == len(columns) else sum_)
+    return result

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from schedulers.noise import PerSample, Place, checked_noise, node_place, normal
+from schedulers.noise import Path, PerSample, Place, checked_noise, node_place, normal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ _DEPTH = 30
 
 
 @dataclass(frozen=True)
-class BrownianPath:
+class BrownianPath(Path):
     """Noise for `rng` that is the same path for every number of steps.
 
     With W a Brownian path over s / (1 + s), where s is Karras's sigma, the fresh noise of a step

@@ -10,9 +10,10 @@ have alone. So does a `BrownianPath`, whose noise is that of other numbers of st
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -58,10 +59,10 @@ def node_place(depth: int, index: int) -> Place:
     return Place((_PLACES, 4, depth, index))
 
 
-@runtime_checkable
-class Path(Protocol):
-    """A source that has noise for each place: a `BrownianPath`."""
+class Path(ABC):
+    """A source that has noise of its own for each place: a `BrownianPath`."""
 
+    @abstractmethod
     def increment(self, place: Place, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Return the noise of a place."""
 
@@ -87,6 +88,8 @@ def checked_rng(rng: RNG) -> RNG:
 
 def checked_noise(rng: Noise) -> Any:
     """Return `rng` if it names noise; a sequence of seeds as `PerSample`."""
+    if rng is None or (type(rng) is int and rng >= 0):  # most often
+        return rng
     if callable(rng) or isinstance(rng, Path):
         return rng
     if isinstance(rng, (list, tuple, range)) or (isinstance(rng, np.ndarray) and rng.ndim == 1):
@@ -176,11 +179,12 @@ def _fill(rows: Any, seeds: Sequence[Seed], key: tuple[int, ...]) -> None:
 
 def _fill_chunk(task: tuple[Seed, tuple[int, ...], Any]) -> None:
     seed, key, chunk = task
-    if not isinstance(seed, np.random.SeedSequence):
-        seed = np.random.SeedSequence(seed)
-    own = np.random.SeedSequence(
-        seed.entropy, spawn_key=(*seed.spawn_key, *key), pool_size=seed.pool_size
-    )
+    if isinstance(seed, np.random.SeedSequence):
+        own = np.random.SeedSequence(
+            seed.entropy, spawn_key=(*seed.spawn_key, *key), pool_size=seed.pool_size
+        )
+    else:
+        own = np.random.SeedSequence(seed, spawn_key=key)
     # Of NumPy's bit generators the fastest here: 0.84 of PCG64's time for float32 normals.
     np.random.Generator(np.random.SFC64(own)).standard_normal(out=chunk, dtype=chunk.dtype)
 

@@ -85,7 +85,7 @@ class PLMS(Scheduler):
         begun: list[int] = []  # evaluations that were made when each step began, the latest first
         made = 0
         for now, then in pairwise(levels):
-            begun.insert(0, made)
+            begun = [made, *begun[: self.order - 1]]
             for stage in self._rows(now, then, [made - before for before in begun]):
                 made += 1
                 yield stage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -594,14 +595,17 @@ class Scheduler(ABC):
         """Take a row; D is not made before it is asked for where it may be `deferred`."""
         index, x = state.index, state.carried
         stage = state.tableau.stages[index]
-        name = f"the model's output at t={stage.level.t:g}"
-        given, total = arrays.like(name, output, x, self._output_shape(tuple(x.shape)))
+        shape = self._output_shape(tuple(x.shape))
+        given, total = arrays.like("the model's output", output, x, shape, stage.level.t)
         output, c = self._read(given, stage)
         fresh = None
         if stage.c:
             fresh = c, draw(source, stage_place(index, state.tableau.spans[index]), x)
-        # Arrays that are not NumPy's have no total to be known by.
-        deferred = deferred and output is given and isinstance(x, np.ndarray)
+        # What D is made of later has to be known by its total, as arrays are that are not NumPy's,
+        # too large to be squared, or a part of the output cannot be.
+        deferred = (
+            deferred and output is given and isinstance(x, np.ndarray) and math.isfinite(total)
+        )
         return advance(
             state,
             output,
