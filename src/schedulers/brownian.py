@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from schedulers.noise import Path, PerSample, Place, checked_noise, node_place, normal
+from schedulers.noise import Path, Place, checked_seeds, node_place, normal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +31,8 @@ class BrownianPath(Path):
     stochastic scheduler's samples converge, to the solution of its stochastic differential equation
     that belongs to the path. For any one grid the noise is as independent as any other source's.
 
-    W is a function of the seed and of the shape alone: it is made anew by halving intervals, each
-    midpoint drawn given the two ends (Lévy's construction), so that a step costs about 60 draws.
+    W is a function of the seed alone: it is made anew by halving intervals, each midpoint drawn
+    given the two ends (Lévy's construction), so that a step costs 30 to 60 draws.
 
     Parameters
     ----------
@@ -68,12 +68,8 @@ class BrownianPath(Path):
     seeds: Seed | Seeds
 
     def __post_init__(self) -> None:
-        seeds = checked_noise(self.seeds)
-        if not isinstance(seeds, (int, np.random.SeedSequence, PerSample)):
-            raise TypeError(
-                f"seeds must be an int, a numpy.random.SeedSequence or a sequence of those, "
-                f"got {self.seeds!r}"
-            )
+        right = "an int, a numpy.random.SeedSequence or a sequence of those"
+        seeds = checked_seeds("seeds", self.seeds, right)
         object.__setattr__(self, "seeds", seeds)
 
     def increment(self, place: Place, shape: tuple[int, ...]) -> Floats:

@@ -75,10 +75,10 @@ class PerSample(tuple["Seed", ...]):
 
 def checked_rng(rng: RNG) -> RNG:
     """Return `rng` if it is what `numpy.random.default_rng` takes, but for a sequence."""
-    if rng is None or isinstance(rng, (np.random.Generator, np.random.SeedSequence)):
+    if rng is None or isinstance(rng, np.random.Generator):
         return rng
     try:
-        return _checks.integer("rng", rng, at_least=0)
+        return checked_seed("rng", rng)
     except TypeError:
         raise TypeError(
             f"rng must be None, an int, a numpy.random.SeedSequence or a numpy.random.Generator, "
@@ -90,24 +90,31 @@ def checked_noise(rng: Noise) -> Any:
     """Return `rng` if it names noise; a sequence of seeds as `PerSample`."""
     if rng is None or (type(rng) is int and rng >= 0):  # most often
         return rng
-    if callable(rng) or isinstance(rng, Path):
+    if callable(rng) or isinstance(rng, (np.random.Generator, Path)):
         return rng
-    if isinstance(rng, (list, tuple, range)) or (isinstance(rng, np.ndarray) and rng.ndim == 1):
-        return PerSample(_checked_seed(seed, place) for place, seed in enumerate(rng))
+    return checked_seeds(
+        "rng",
+        rng,
+        "None, an int, a numpy.random.SeedSequence, a sequence of those, one for each sample, a "
+        "numpy.random.Generator, a BrownianPath or a function noise(like)",
+    )
+
+
+def checked_seeds(name: str, seeds: object, right: str) -> Seed | PerSample:
+    """Return a seed, or a sequence of them as `PerSample`."""
+    if isinstance(seeds, (list, tuple, range)) or (isinstance(seeds, np.ndarray) and seeds.ndim):
+        return PerSample(checked_seed(f"{name}[{i}]", seed) for i, seed in enumerate(seeds))
     try:
-        return checked_rng(rng)  # type: ignore[arg-type]
+        return checked_seed(name, seeds)
     except TypeError:
-        raise TypeError(
-            f"rng must be None, an int, a numpy.random.SeedSequence, a sequence of those, one for "
-            f"each sample, a numpy.random.Generator, a BrownianPath or a function noise(like), "
-            f"got {_checks.shown(rng)}"
-        ) from None
+        raise TypeError(f"{name} must be {right}, got {_checks.shown(seeds)}") from None
 
 
-def _checked_seed(seed: object, place: int) -> Seed:
+def checked_seed(name: str, seed: object) -> Seed:
+    """Return an int that is at least 0, or a `SeedSequence`."""
     if isinstance(seed, np.random.SeedSequence):
         return seed
-    return _checks.integer(f"rng's seed {place}", seed, at_least=0)
+    return _checks.integer(name, seed, at_least=0)
 
 
 def check_seeds(source: Any, shape: tuple[int, ...]) -> None:

@@ -279,7 +279,9 @@ class Scheduler(ABC):
         """
         self._check_state(state)
         state.check_entered()
-        return self._update(output, state, checked_noise(rng), keep_denoised=True, deferred=True)
+        source = checked_noise(rng)
+        check_seeds(source, state.carried.shape)
+        return self._update(output, state, source, keep_denoised=True, deferred=True)
 
     def step(self, denoiser: Denoiser, state: State, rng: Noise = None) -> State:
         """Take one whole step, or what is left of one.
@@ -311,7 +313,9 @@ class Scheduler(ABC):
         """
         _checks.function("denoiser", denoiser, "(x, t)")
         self._check_state(state)
-        return self._step(denoiser, state, checked_noise(rng), keep_denoised=True)
+        source = checked_noise(rng)
+        check_seeds(source, state.carried.shape)
+        return self._step(denoiser, state, source, keep_denoised=True)
 
     def iterate(
         self,

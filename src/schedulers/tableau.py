@@ -242,10 +242,10 @@ class Tableau:
 class Row(NamedTuple):
     """A stage in terms of x and the model's output: x_next = x_weight x + output_weight out + ...
 
-    `denoised` and `noise` are the weights of x and of the output in D and in e. `past` holds weights
-    of earlier estimates, each with its place in the history: how many evaluations ago less one, and
-    0 for D or 1 for e. `kept` says of this evaluation's D and e, and of the history's, whether a
-    later row weighs them.
+    `denoised` and `noise` are the weights of x and of the output in D and in e. `past` holds
+    weights of earlier estimates, each with its place in the history: how many evaluations ago, less
+    one, and 0 for D or 1 for e. `kept` says of this evaluation's D and e, and of the history's,
+    whether a later row weighs them.
     """
 
     x_weight: Any
