@@ -175,13 +175,13 @@ def _fill(rows: Any, seeds: Sequence[Seed], key: tuple[int, ...]) -> None:
         for row, seed in zip(rows, seeds, strict=True)
         for chunk, start in enumerate(range(0, row.size, _CHUNK))
     ]
-    threads = min(_processors(), len(tasks), rows.size // _CHUNK)
-    if threads < 2:
+    threads = min(len(tasks), rows.size // _CHUNK)
+    if threads > 1 and (threads := min(threads, _processors())) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_fill_chunk, tasks))
+    else:
         for task in tasks:
             _fill_chunk(task)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(_fill_chunk, tasks))
 
 
 def _fill_chunk(task: tuple[Seed, tuple[int, ...], Any]) -> None:
