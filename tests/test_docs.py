@@ -11,11 +11,12 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_readmes_python_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    shown = re.findall(r"^# (.*\n)", "".join(blocks), re.MULTILINE)
+    assert len(shown) >= 2
     names = {}
     for block in blocks:
         exec(block, names)
-    assert capsys.readouterr().out == "mean 2.99, standard deviation 0.50\n"
+    assert capsys.readouterr().out == "".join(shown)
     assert abs(names["x_0"].mean() - 3.0) < 0.05
 
 
@@ -24,7 +25,7 @@ def test_the_examples_of_the_docs_print_what_they_show(page):
     result = doctest.testfile(
         str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
     )
-    assert result.attempted > 0
+    assert result.attempted > 0 or ">>>" not in page.read_text()
     assert result.failed == 0
 
 
