@@ -138,7 +138,7 @@ def cost_of_tableaus() -> dict[str, dict[str, float]]:
 def peak_memory(library: str, name: str) -> float:
     """Memory that a run takes beyond the sample and the output, in arrays of the sample's size."""
     make = (PEERS[library]() if library in PEERS else ours())[library, name]
-    small = np.ones(MEMORY_SHAPE[1:2], np.float32)
+    small = np.ones(SIZES["1x4x8x8"], np.float32)
     make(small, small)()
     rng = np.random.default_rng(0)
     x, output = (rng.standard_normal(MEMORY_SHAPE, dtype=np.float32) for _ in range(2))
