@@ -476,3 +476,48 @@ X = np.zeros((2, 3))
 def test_arguments_are_checked(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@given(seed=seeds, n=st.integers(2, 30), shape=st.sampled_from([(1,), (4,), (2, 3)]))
+def test_a_fit_is_the_samples_mean_and_their_shrunk_covariance(seed, n, shape):
+    samples = np.random.default_rng(seed).standard_normal((n, *shape)) * 2.0 + 1.0
+    rows = samples.reshape(n, -1)
+    s = np.cov(rows.T, bias=True).reshape(rows.shape[1], -1)
+    likeliest = Gaussian.fit(samples, shrinkage=0.0)
+    np.testing.assert_allclose(likeliest.mean, samples.mean(axis=0))
+    np.testing.assert_allclose(likeliest.cov.reshape(s.shape), s, atol=1e-12)
+    # Ledoit and Wolf's Lemma 3.2 to 3.4, term by term; norms are |A|**2 = tr(A A^T) / d.
+    d = len(s)
+    centred = rows - rows.mean(axis=0)
+    m = np.trace(s) / d
+    d2 = np.sum((s - m * np.eye(d)) ** 2) / d
+    b2 = sum(np.sum((np.outer(x, x) - s) ** 2) / d for x in centred) / n**2
+    r = min(b2, d2) / d2 if d2 > 1e-28 else 0.0
+    fitted = Gaussian.fit(samples)
+    np.testing.assert_allclose(
+        fitted.cov.reshape(s.shape), (1 - r) * s + r * m * np.eye(d), atol=1e-10
+    )
+    assert fitted.event_shape == shape
+
+
+def test_a_fit_agrees_with_scikit_learns():
+    covariance = pytest.importorskip("sklearn.covariance")
+    samples = np.random.default_rng(0).standard_normal((40, 60)) @ np.diag(np.linspace(0.1, 3, 60))
+    expected = covariance.LedoitWolf().fit(samples)
+    np.testing.assert_allclose(Gaussian.fit(samples).cov, expected.covariance_, atol=1e-12)
+    assert np.linalg.eigvalsh(Gaussian.fit(samples).cov).min() > 0.0
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "message"),
+    [
+        ([1.0, 2.0], {}, r"samples must have shape \(n, \*event_shape\), n at least 2"),
+        ([[1.0, 2.0]], {}, "n at least 2"),
+        (np.zeros((3, 0)), {}, "n at least 2"),
+        ([[1.0], [np.nan]], {}, "samples must be finite"),
+        ([[1.0], [2.0]], {"shrinkage": 1.5}, "shrinkage must be at least 0 and at most 1"),
+    ],
+)
+def test_a_fit_checks_its_samples(samples, options, message):
+    with pytest.raises(ValueError, match=message):
+        Gaussian.fit(samples, **options)

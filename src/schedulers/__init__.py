@@ -90,7 +90,7 @@ _NAMES = {
     "tableau": ["Stage", "State", "Tableau"],
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = [*_NAMES, "analytic"]
+_MODULES = [*_NAMES, "analysis", "analytic"]
 
 __all__ = sorted(_HOMES)
 
