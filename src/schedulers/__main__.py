@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import schedulers as sc
-from schedulers.analysis import compare
+from schedulers.analysis import compare, power_law
 from schedulers.analytic import Gaussian
 from schedulers.grids import SPACINGS
 
@@ -29,6 +29,8 @@ SCHEDULES: dict[str, Callable[[], sc.NoiseSchedule]] = {
     "vp": sc.VPSchedule,
     "ve": sc.VESchedule,
 }
+
+PICTURES = (".png", ".pdf", ".svg")
 
 _DESCRIPTION = """\
 Diffusion schedulers, looked at without sampling.
@@ -93,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     comparison.add_argument(
         "--steps", default="5,10,20,50", help="numbers of steps, with commas (default: 5,10,20,50)"
     )
-    comparison.add_argument("--plot", metavar="FILE.png", help="draw it, too; needs matplotlib")
+    comparison.add_argument(
+        "--plot", metavar="FILE.png", help="draw it, too, as PNG, PDF or SVG; needs matplotlib"
+    )
     show = commands.add_parser("show", description=_SHOW, formatter_class=raw)
     show.set_defaults(run=_show)
     show.add_argument("method", choices=METHODS, help="the scheduler")
@@ -119,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(options: argparse.Namespace) -> str:
     steps = _numbers(options.steps)
-    if options.plot is not None and not Path(options.plot).parent.is_dir():
-        raise ValueError(f"--plot must be in a folder that there is, got {options.plot!r}")
+    if options.plot is not None:
+        _check_picture(Path(options.plot))
     data, schedule = _data(options.data), SCHEDULES[options.schedule]()
     makes = {name: make(schedule, spacing=options.spacing) for name, make in METHODS.items()}
     found = compare(makes, data, steps)
@@ -130,6 +134,14 @@ def _compare(options: argparse.Namespace) -> str:
         axes.figure.savefig(options.plot, dpi=150)
     root = float(np.sqrt(np.trace(data.cov) if data.cov.ndim == 2 else data.cov.sum()))
     return f"2-Wasserstein distance to data of standard deviation {root:.4g} in all:\n\n{found}"
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse what cannot be drawn to, before any work is done."""
+    if not path.parent.is_dir():
+        raise ValueError(f"--plot must be in a folder that there is, got {str(path)!r}")
+    if path.suffix not in PICTURES:
+        raise ValueError(f"--plot must end in {', '.join(PICTURES)}, got {str(path)!r}")
 
 
 def _show(options: argparse.Namespace) -> str:
@@ -158,21 +170,17 @@ def _data(name: str) -> Gaussian:
         raise ValueError(
             f"--data must be digits, power-law or a file that ends in .npy, got {name!r}"
         )
-    samples = np.load(name)
+    try:
+        samples = np.load(name, allow_pickle=False)
+    except (EOFError, ValueError):
+        samples = None
+    if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "iuf":
+        raise ValueError(f"--data must be a file with one array of real numbers, got {name!r}")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"--data must be finite, got NaN or infinity in {name!r}")
     if samples.dtype == np.uint8:
         samples = samples / 127.5 - 1.0
     return Gaussian.fit(samples)
-
-
-def power_law(side: int) -> Gaussian:
-    """Gaussian with the spectrum of natural images: variance 1/f**2 at the spatial frequency f.
-
-    Scaled to the variance 1/4 a pixel that images in [-1, 1] have about; the mean frequency, whose
-    f is 0, has the variance of the lowest ones.
-    """
-    f = np.hypot(*np.meshgrid(*[np.fft.fftfreq(side, 1.0 / side)] * 2)).reshape(-1)
-    variances = 1.0 / np.maximum(f, 1.0) ** 2
-    return Gaussian(np.zeros(f.size), 0.25 * f.size * variances / variances.sum())
 
 
 if __name__ == "__main__":

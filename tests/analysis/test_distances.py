@@ -105,6 +105,17 @@ def test_distances_of_points_and_of_what_lies_in_fewer_dimensions():
     )
 
 
+@given(seed=seeds)
+def test_means_apart_within_the_support_have_a_finite_divergence(seed):
+    # N(L u, L L^T) from N(0, L L^T) is |u|**2 / 2, whatever the L, of fewer columns than rows.
+    rng = np.random.default_rng(seed)
+    low, u = np.linalg.qr(rng.standard_normal((4, 2)))[0] * [1.0, 3.0], rng.standard_normal(2)
+    p, q = Gaussian(low @ u, low @ low.T), Gaussian(np.zeros(4), low @ low.T)
+    assert kl_divergence(p, q) == pytest.approx(0.5 * u @ u, rel=1e-9)
+    outside = linalg.null_space(low.T)[:, 0]
+    assert kl_divergence(Gaussian(low @ u + 1e-6 * outside, low @ low.T), q) == math.inf
+
+
 def test_a_scalar_covariance_counts_for_every_element():
     p, q = Gaussian(np.zeros((2, 3)), 1.0), Gaussian(np.zeros((2, 3)), 4.0)
     assert wasserstein2(p, q) == pytest.approx(math.sqrt(6.0))

@@ -8,12 +8,13 @@ from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import ALL, DETERMINISTIC, SCHEDULES, names, seeds, sigma_grids
-from schedulers.__main__ import main, power_law
+from schedulers.__main__ import main
 from schedulers.analysis import (
     compare,
     convergence_order,
     error_budget,
     output_law,
+    power_law,
     wasserstein2,
 )
 from schedulers.analytic import Gaussian
@@ -78,7 +79,7 @@ def test_stochastic_schedulers_are_of_first_weak_order(name):
     assert convergence_order(ALL[name](VE), DATA, steps).order == pytest.approx(1.0, abs=0.1)
 
 
-@pytest.mark.parametrize("steps", [[5], [5, 5], [10, 5], [0, 5], [5, 2.5]])
+@pytest.mark.parametrize("steps", [[5], [5, 5], [10, 5], [0, 5], [5, 2.5], [], 7])
 def test_numbers_of_steps_are_checked(steps):
     with pytest.raises((TypeError, ValueError), match="steps must be"):
         convergence_order(sc.DDIM(VE), DATA, steps)
@@ -98,8 +99,21 @@ def test_a_comparison_holds_each_error():
     assert [line.split()[0] for line in text[1:]] == ["one", "two", "evaluations"]
     assert len({len(line) for line in text}) == 1
     assert compare([sc.DDIM(VE)], DATA).names == ("DDIM",)
-    with pytest.raises(ValueError, match="schedulers must be a dictionary of names"):
-        compare([sc.DDIM(VE), sc.DDIM(VE, eta=1.0)], DATA)
+
+
+@pytest.mark.parametrize(
+    ("schedulers", "steps", "message"),
+    [
+        ([sc.DDIM(VE), sc.DDIM(VE, eta=1.0)], [5], "schedulers must be a dictionary of names"),
+        (sc.DDIM(VE), [5], "schedulers must be a sequence of them or a dictionary, got DDIM"),
+        ([], [5], r"schedulers must be at least one, got \[\]"),
+        ([sc.DDIM(VE)], [5, 5], "steps must be rising numbers"),
+        ([sc.DDIM(VE)], 5, "steps must be a sequence of integers, got 5"),
+    ],
+)
+def test_what_is_compared_is_checked(schedulers, steps, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        compare(schedulers, DATA, steps)
 
 
 def test_a_comparison_is_drawn():
@@ -167,6 +181,21 @@ def test_the_command_line_draws(capsys, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_line_refuses_files_that_are_no_samples(capsys, tmp_path):
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "text.npy").write_text("not an array")
+    np.savez(tmp_path / "two", a=np.zeros(3), b=np.zeros(3))
+    (tmp_path / "two.npz").rename(tmp_path / "two.npy")
+    np.save(tmp_path / "nan.npy", np.full((5, 2), np.nan))
+    np.save(tmp_path / "complex.npy", np.ones((5, 2), complex))
+    np.save(tmp_path / "object.npy", np.array([None, 1]), allow_pickle=True)
+    for name in ("empty", "text", "two", "nan", "complex", "object"):
+        status, _, err = run(capsys, "compare", f"--data={tmp_path / name}.npy")
+        assert status == 2
+        assert err.count("\n") == 1
+        assert "--data must be " in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -175,6 +204,7 @@ def test_the_command_line_draws(capsys, tmp_path):
         (["compare", "--steps", "5,a"], "--steps must be integers with commas between"),
         (["compare", "--steps", "0"], "steps must be at least 1"),
         (["compare", "--plot", "nowhere/out.png"], "--plot must be in a folder that there is"),
+        (["compare", "--plot", "out.zzz"], "--plot must end in .png, .pdf, .svg, got 'out.zzz'"),
         (["show", "ddim", "--steps", "5000"], "steps must be at most 1000"),
     ],
 )

@@ -22,6 +22,7 @@ from schedulers.analysis.law import (
     output_law as output_law,
     transfer_function as transfer_function,
 )
+from schedulers.analysis.spectra import power_law as power_law
 
 __all__ = [
     "Comparison",
@@ -33,6 +34,7 @@ __all__ = [
     "error_budget",
     "kl_divergence",
     "output_law",
+    "power_law",
     "transfer_function",
     "wasserstein2",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.analysis.distances import wasserstein2
-from schedulers.analysis.law import output_law
+from schedulers.analysis.law import numbers_of_steps, output_law
 from schedulers.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def compare(
     data : Gaussian
         The data, for example ``Gaussian.fit(samples)``.
     steps : sequence of int
-        Numbers of steps, each on the scheduler's own spacing, from noise to the clean level.
+        Rising numbers of steps, each on the scheduler's own spacing, from noise to the clean level.
 
     Returns
     -------
@@ -142,14 +142,21 @@ def compare(
     """
     if isinstance(schedulers, Mapping):
         named = dict(schedulers)
-    else:
+    elif isinstance(schedulers, Sequence):
         named = {type(scheduler).__name__: scheduler for scheduler in schedulers}
         if len(named) != len(schedulers):
             raise ValueError(
                 f"schedulers must be a dictionary of names where two are of one class, "
                 f"got {_checks.shown(schedulers)}"
             )
-    counts = tuple(_checks.integer("steps", n, at_least=1) for n in steps)
+    else:
+        raise TypeError(
+            f"schedulers must be a sequence of them or a dictionary, "
+            f"got {_checks.shown(schedulers)}"
+        )
+    if not named:
+        raise ValueError(f"schedulers must be at least one, got {schedulers!r}")
+    counts = numbers_of_steps(steps)
     laws = [[output_law(scheduler, data, n) for n in counts] for scheduler in named.values()]
     return Comparison(
         tuple(named),

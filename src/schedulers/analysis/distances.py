@@ -87,29 +87,27 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> float:
     2.0000
     """
     _check_pair(p, q)
-    off = (p.mean - q.mean).reshape(-1)
+    axes = np.eye(p.mean.size) if q._basis is None else q._basis
+    off = axes.T @ (p.mean - q.mean).reshape(-1)
+    own, others = _variances(p), _variances(q)
+    inside = others > 0.0
     if _share_axes(p, q):
-        axes = None if q._basis is None else q._basis
-        off = off if axes is None else axes.T @ off
-        own, others = _variances(p), _variances(q)
-        inside = others > 0.0
-        if np.any(own[~inside]) or np.any(off[~inside]):
-            return math.inf
+        outside = own[~inside]
         excess = (own - others)[inside] / others[inside]
     else:
-        axes = np.eye(off.size) if q._basis is None else q._basis
-        others = _variances(q)
-        inside = others > 0.0
         difference = axes.T @ (matrix(p) - matrix(q)) @ axes
-        off = axes.T @ off
-        rounding = 1e-12 * max(_variances(p).max(), others.max())
-        if np.abs(difference[~inside]).max(initial=0.0) > rounding or np.any(off[~inside]):
-            return math.inf
+        outside = difference[~inside]
         roots = np.sqrt(others[inside])
         excess = np.linalg.eigvalsh(difference[np.ix_(inside, inside)] / np.outer(roots, roots))
-        if np.count_nonzero(_variances(p)) < np.count_nonzero(inside):
-            return math.inf
-    if np.any(excess <= -1.0):
+    # What turning the axes leaves of a 0.
+    rounding = 1e-12 * max(own.max(), others.max())
+    sideways = np.abs(off[~inside]).max(initial=0.0)
+    confined = np.count_nonzero(own) < np.count_nonzero(inside)
+    if (
+        confined
+        or np.abs(outside).max(initial=0.0) > rounding
+        or sideways > 1e-12 * np.linalg.norm(p.mean) + 1e-12 * np.linalg.norm(q.mean)
+    ):
         return math.inf
     moved = float(np.sum(off[inside] ** 2 / others[inside]))
     return 0.5 * (float(np.sum(_less_its_log(excess))) + moved)

@@ -17,6 +17,7 @@ the tableau gives every gain.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,16 @@ def along_axes(law: Gaussian, values: Floats) -> Floats:
     if law._basis is not None:
         return values
     return np.broadcast_to(values, law.event_shape or (1,)).reshape(-1)
+
+
+def numbers_of_steps(steps: object) -> tuple[int, ...]:
+    """Check a sequence of numbers of steps: at least one, rising."""
+    if not isinstance(steps, Iterable):
+        raise TypeError(f"steps must be a sequence of integers, got {_checks.shown(steps)}")
+    counts = tuple(_checks.integer("steps", n, at_least=1) for n in steps)
+    if not counts or list(counts) != sorted(set(counts)):
+        raise ValueError(f"steps must be rising numbers, got {_checks.shown(steps)}")
+    return counts
 
 
 def starting_law(tableau: Tableau, data: Gaussian, initial: str | Gaussian) -> Gaussian:
