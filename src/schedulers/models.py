@@ -1,0 +1,319 @@
+"""Models: what makes a denoiser of a network.
+
+A scheduler calls ``denoiser(x, t)``. A network wants more than that, or other scales: its time as a
+vector (`per_sample`), inputs of unit variance (`Preconditioned`), a class and guidance towards it
+(`Guided`). Each is a small callable and takes arrays of any library. They go into one another:
+
+>>> from schedulers import Heun, VESchedule
+>>> def network(x, c_noise, label):  # a stand-in
+...     return 0.1 * x + 0.01 * label
+>>> scheduler = Heun(VESchedule(), prediction_type="sample")
+>>> denoiser = Guided(
+...     Preconditioned(lambda x, c_noise: network(x, c_noise, 7), EDM(sigma_data=0.5)),
+...     Preconditioned(lambda x, c_noise: network(x, c_noise, 10), EDM(sigma_data=0.5)),
+...     scale=2.0,
+... )
+>>> x_0 = scheduler.sample(denoiser, scheduler.initial_noise((4, 3), 18, rng=0), 18)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from schedulers import _checks
+from schedulers.noise_schedules import NoiseSchedule, VESchedule
+from schedulers.parameterization import PREDICTION_TYPES, coefficients
+
+if TYPE_CHECKING:
+    Array = Any
+    Denoiser = Callable[[Array, float], Array]
+
+
+def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
+    """Return t as a vector with an entry for each sample of x, of its library and on its device.
+
+    Parameters
+    ----------
+    t : float
+        The model's time.
+    x : array, shape (n, ...)
+        The sample.
+    dtype : dtype, optional
+        Of the vector, as its library calls it, such as ``np.int64`` or ``torch.long``; by default
+        that of x. The largest integer up to which half precision has all is 2048, and bfloat16's
+        256.
+
+    Returns
+    -------
+    array, shape (n,)
+
+    Raises
+    ------
+    TypeError
+        If `x` is no array of NumPy, PyTorch or the array API.
+    ValueError
+        If `x` has no axis 0, or if `dtype` is of integers and t is not one.
+
+    Examples
+    --------
+    >>> per_sample(999, np.zeros((2, 1, 8, 8), np.float32))
+    array([999., 999.], dtype=float32)
+    """
+    if not hasattr(x, "shape"):
+        raise TypeError(f"x must be an array, got {_checks.shown(x)}")
+    if len(x.shape) == 0:
+        raise ValueError("x must have its samples along axis 0, got a single number")
+    if dtype is not None and "int" in str(dtype) and t != int(t):
+        raise ValueError(
+            f"t must be a whole number for dtype {dtype!r}, got {t!r}: give the network times that "
+            f"it knows, such as by spacing 'trailing', or a floating dtype"
+        )
+    n = (x.shape[0],)
+    if isinstance(x, np.ndarray):
+        return np.full(n, t, x.dtype if dtype is None else dtype)
+    if hasattr(x, "new_full"):  # PyTorch
+        return x.new_full(n, t, dtype=dtype)
+    if hasattr(x, "__array_namespace__"):
+        return x.__array_namespace__().full(n, t, dtype=x.dtype if dtype is None else dtype)
+    raise TypeError(
+        f"x must be an array of NumPy, PyTorch or the array API, got {type(x).__name__}"
+    )
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6).
+
+    With w = scale - 1, the output is
+
+        (1 + w) conditional(x, t) - w unconditional(x, t),
+
+    of whatever the two predict: D and the noise estimate are affine in it, so all predictions are
+    guided alike. For a model that has learned its variance, guide what it predicts and leave the
+    variance as it is, in a callable of one's own.
+
+    Parameters
+    ----------
+    conditional, unconditional : callable
+        ``denoiser(x, t)`` for the condition, and for none or a negative one.
+    scale : float
+        1 + w, as it is mostly given: 0 is the unconditional model, 1 the conditional one, more goes
+        beyond. At 0 and at 1 the other one is not evaluated.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is none such; by the call, if the two outputs differ in shape.
+
+    Examples
+    --------
+    >>> guided = Guided(lambda x, t: 0.5 * x, lambda x, t: 0.25 * x, scale=3.0)
+    >>> guided(np.array([4.0]), 1.0)
+    array([4.])
+    """
+
+    conditional: Denoiser
+    unconditional: Denoiser
+    scale: float
+
+    def __post_init__(self) -> None:
+        _checks.function("conditional", self.conditional, "(x, t)")
+        _checks.function("unconditional", self.unconditional, "(x, t)")
+        _checks.settle(self, "scale")
+
+    def __call__(self, x: Array, t: float) -> Array:
+        """Return the guided output."""
+        if self.scale == 1.0:
+            return self.conditional(x, t)
+        if self.scale == 0.0:
+            return self.unconditional(x, t)
+        towards, away = self.conditional(x, t), self.unconditional(x, t)
+        _check_shape("the unconditional output", away, towards)
+        return towards * self.scale + away * (1.0 - self.scale)
+
+
+class Scales(NamedTuple):
+    """Scales of eq. 7 at one noise level: of what a network sees, and of what it returns."""
+
+    c_skip: float
+    c_out: float
+    c_in: float
+    c_noise: float
+
+
+@dataclass(frozen=True)
+class EDM:
+    """Preconditioning of EDM (Karras et al. 2022, Table 1, last column).
+
+    With s Karras's sigma and d = sigma_data,
+
+        c_skip = d**2 / (s**2 + d**2),      c_out = s d / sqrt(s**2 + d**2),
+        c_in = 1 / sqrt(s**2 + d**2),       c_noise = log(s) / 4.
+
+    Parameters
+    ----------
+    sigma_data : float
+        Standard deviation of the data, positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `sigma_data` is no such number.
+
+    Examples
+    --------
+    >>> [round(c, 4) for c in EDM(sigma_data=0.5)(0.5)]
+    [0.5, 0.3536, 1.4142, -0.1733]
+    """
+
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        _checks.settle(self, "sigma_data", above=0.0)
+
+    def __call__(self, sigma: float) -> Scales:
+        """Return the scales at one of Karras's sigmas."""
+        d, norm = self.sigma_data, math.hypot(sigma, self.sigma_data)
+        return Scales((d / norm) ** 2, sigma * (d / norm), 1.0 / norm, 0.25 * math.log(sigma))
+
+
+@dataclass(frozen=True)
+class VE:
+    """Preconditioning of the VE networks of Song et al. 2021 (Karras et al. 2022, Table 1, "VE").
+
+    c_skip = 1, c_out = s, c_in = 1, c_noise = log(s / 2), with s Karras's sigma. The network
+    predicts the noise negated.
+
+    Examples
+    --------
+    >>> VE()(2.0)
+    Scales(c_skip=1.0, c_out=2.0, c_in=1.0, c_noise=0.0)
+    """
+
+    def __call__(self, sigma: float) -> Scales:
+        """Return the scales at one of Karras's sigmas."""
+        return Scales(1.0, sigma, 1.0, math.log(0.5 * sigma))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Scales of a network trained on another schedule, for any of the five predictions.
+
+    The network sees x at its own schedule's scale, c_in = alpha, and its own time, c_noise = t,
+    where sigma / alpha is Karras's sigma s. For "epsilon" that is c_skip = 1 and c_out = -s, which
+    on a `VPSchedule` has c_in = 1 / sqrt(s**2 + 1): Karras et al. 2022, Table 1, "VP", but that
+    c_noise there is 999 t.
+
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        What the network was trained with.
+    prediction_type : str
+        What it returns: "epsilon", "sample", "v_prediction", "score" or "flow".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is none such; by the call, if `schedule` does not have the level.
+
+    Examples
+    --------
+    >>> from schedulers import FlowSchedule
+    >>> Trained(FlowSchedule(), "flow")(3.0)
+    Scales(c_skip=0.25, c_out=-0.75, c_in=0.25, c_noise=0.75)
+    """
+
+    schedule: NoiseSchedule
+    prediction_type: str = "epsilon"
+
+    def __post_init__(self) -> None:
+        _check_schedule(self.schedule)
+        _checks.choice("prediction_type", self.prediction_type, PREDICTION_TYPES)
+
+    def __call__(self, sigma: float) -> Scales:
+        """Return the scales at one of Karras's sigmas."""
+        (level,) = self.schedule.levels([self.schedule.timestep(sigma)])
+        k = coefficients(self.prediction_type, level.alpha, level.sigma)
+        return Scales(k.denoised_x * level.alpha, k.denoised_output, level.alpha, level.t)
+
+
+@dataclass(frozen=True)
+class Preconditioned:
+    """Denoiser made of a raw network F (Karras et al. 2022, eq. 7).
+
+    With y = x / alpha and Karras's sigma s = sigma / alpha, it returns
+
+        D = c_skip(s) y + c_out(s) F(c_in(s) y, c_noise(s)),
+
+    which a scheduler calls a prediction of type "sample".
+
+    Parameters
+    ----------
+    network : callable
+        ``network(x, c_noise)``, the latter as a vector with an entry for each sample. Classes and
+        other conditions go into the callable.
+    scales : callable
+        Karras's sigma to `Scales`: an `EDM`, a `VE` or a `Trained`, or a function of one's own.
+    schedule : NoiseSchedule, optional
+        That of the scheduler, whose x and t come in: by default `VESchedule()`, where t is Karras's
+        sigma itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is none such; by the call, if t is outside the schedule or not between
+        alpha = 0 and the clean level, or if the network's output has another shape than x.
+
+    Examples
+    --------
+    A network that was trained on betas, in a loop on Karras's scale:
+
+    >>> from schedulers import DDIM, DiscreteSchedule, VESchedule, karras_sigmas, linear_betas
+    >>> def network(x, t):
+    ...     return 0.1 * x
+    >>> betas = DiscreteSchedule(linear_betas(1000))
+    >>> denoiser = Preconditioned(network, Trained(betas, "epsilon"))
+    >>> scheduler = DDIM(VESchedule(), prediction_type="sample")
+    >>> x_T = 80.0 * np.ones((1, 3))
+    >>> x_0 = scheduler.sample(denoiser, x_T, sigmas=karras_sigmas(20, 0.05, 80.0))
+    """
+
+    network: Callable[[Array, Array], Array]
+    scales: Callable[[float], Scales]
+    schedule: NoiseSchedule = field(default_factory=VESchedule)
+
+    def __post_init__(self) -> None:
+        _checks.function("network", self.network, "(x, c_noise)")
+        _checks.function("scales", self.scales, "(sigma)")
+        _check_schedule(self.schedule)
+
+    def __call__(self, x: Array, t: float) -> Array:
+        """Return D, the denoised estimate."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        if not (alpha > 0.0 and sigma > 0.0):
+            raise ValueError(
+                f"t must be a time between alpha = 0 and the clean level, got {t!r} with "
+                f"alpha = {alpha:g} and sigma = {sigma:g}"
+            )
+        c_skip, c_out, c_in, c_noise = self.scales(sigma / alpha)
+        output = self.network(x * (c_in / alpha), per_sample(c_noise, x))
+        _check_shape("the network's output", output, x)
+        return x * (c_skip / alpha) + output * c_out
+
+
+def _check_schedule(schedule: object) -> None:
+    if not isinstance(schedule, NoiseSchedule):
+        raise TypeError(f"schedule must be a NoiseSchedule, got {_checks.shown(schedule)}")
+
+
+def _check_shape(name: str, array: Array, like: Array) -> None:
+    if tuple(getattr(array, "shape", ())) != tuple(like.shape):
+        raise ValueError(
+            f"{name} must have shape {tuple(like.shape)}, "
+            f"got {tuple(array.shape) if hasattr(array, 'shape') else _checks.shown(array)}"
+        )
