@@ -1,0 +1,481 @@
+"""k-diffusion's interface: `sample_euler`, `sample_euler_ancestral`, `sample_heun`, `get_sigmas_*`.
+
+A loop that says ``from k_diffusion.sampling import sample_heun, get_sigmas_karras`` runs with
+``from schedulers.compat.k_diffusion import ...``, on NumPy arrays, PyTorch's tensors or JAX's
+arrays. The names, arguments and defaults are k-diffusion's; the rows are those of `Euler`,
+`EulerAncestral` and `Heun` on a `VESchedule`, and the engine takes them.
+
+A model is a denoiser: ``model(x, sigma, **extra_args)`` returns the denoised sample for x at the
+noise level sigma, a vector with an entry for each sample. `sigmas` are the levels in order, the
+run's end included.
+
+Where this differs from k-diffusion 0.1.1:
+
+- Weights are computed in float64, so a difference of close levels loses no digits; there the last
+  of ``get_sigmas_vp(n)`` is off by 3e-4 of itself in float32.
+- `get_sigmas_*` return NumPy arrays, in float32 as there. They go beside any kind of x.
+- What ends in NaN there is refused: levels that are 0 before the end, or that rise where noise is
+  added; and a model that returns NaN, infinity or another shape.
+- The callback's `x` is read-only where it is NumPy's: a run is not changed by writing to it.
+- Half precision in NumPy is stepped in float32.
+- `sample_euler` and `sample_heun` take a `noise_sampler`, too. No noise is drawn after the last
+  step that needs some.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from schedulers import _checks, arrays
+from schedulers.ddim import DDIM
+from schedulers.euler import Euler, EulerAncestral
+from schedulers.grids import exponential_sigmas, karras_sigmas, polyexponential_sigmas
+from schedulers.heun import Heun
+from schedulers.models import per_sample
+from schedulers.noise import START, check_drawable, draw
+from schedulers.noise_schedules import Level, VESchedule, VPSchedule
+from schedulers.scheduler import Scheduler
+from schedulers.tableau import State, Tableau
+
+Array = Any
+Model = Callable[..., Array]
+NoiseSampler = Callable[[Any, Any], Array]
+Callback = Callable[[dict[str, Any]], object]
+
+_VE = VESchedule()
+
+
+def get_sigmas_karras(
+    n: int, sigma_min: float, sigma_max: float, rho: float = 7.0, device: Any = "cpu"
+) -> Any:
+    """Levels uniform in sigma**(1 / rho), and 0: `schedulers.karras_sigmas` in float32.
+
+    Parameters
+    ----------
+    n : int
+        Number of levels above 0.
+    sigma_min, sigma_max, rho : float
+        As for `schedulers.karras_sigmas`.
+    device : str
+        Where a NumPy array is, "cpu". x may be on another one.
+
+    Returns
+    -------
+    ndarray of float32, shape (n + 1,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none such.
+
+    Examples
+    --------
+    >>> get_sigmas_karras(3, 1.0, 9.0, rho=2.0)
+    array([9., 4., 1., 0.], dtype=float32)
+    """
+    return _float32(karras_sigmas(n, sigma_min, sigma_max, rho), device)
+
+
+def get_sigmas_exponential(n: int, sigma_min: float, sigma_max: float, device: Any = "cpu") -> Any:
+    """Levels uniform in log(sigma), and 0: `schedulers.exponential_sigmas` in float32.
+
+    Parameters, returns and errors as for `get_sigmas_karras`.
+
+    Examples
+    --------
+    >>> get_sigmas_exponential(3, 1.0, 16.0)
+    array([16.,  4.,  1.,  0.], dtype=float32)
+    """
+    return _float32(exponential_sigmas(n, sigma_min, sigma_max), device)
+
+
+def get_sigmas_polyexponential(
+    n: int, sigma_min: float, sigma_max: float, rho: float = 1.0, device: Any = "cpu"
+) -> Any:
+    """Levels polynomial in log(sigma), and 0: `schedulers.polyexponential_sigmas` in float32.
+
+    Parameters, returns and errors as for `get_sigmas_karras`.
+
+    Examples
+    --------
+    >>> get_sigmas_polyexponential(3, 1.0, 16.0, rho=2.0)
+    array([16.,  2.,  1.,  0.], dtype=float32)
+    """
+    return _float32(polyexponential_sigmas(n, sigma_min, sigma_max, rho), device)
+
+
+def get_sigmas_vp(
+    n: int,
+    beta_d: float = 19.9,
+    beta_min: float = 0.1,
+    eps_s: float = 1e-3,
+    device: Any = "cpu",
+) -> Any:
+    """Levels uniform in the time of a VP diffusion (Karras et al. 2022, Table 1, "VP"), and 0.
+
+    sigma(t)**2 = exp(beta_d t**2 / 2 + beta_min t) - 1 for t from 1 to `eps_s`.
+
+    Parameters
+    ----------
+    n : int
+        Number of levels above 0.
+    beta_d, beta_min : float
+        Slope of the diffusion's rate, at least 0, and its start, positive.
+    eps_s : float
+        Time of the last level above 0, in (0, 1).
+    device : str
+        As for `get_sigmas_karras`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n + 1,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none such.
+
+    Examples
+    --------
+    >>> get_sigmas_vp(3).round(3)
+    array([1.52167e+02, 3.42200e+00, 1.00000e-02, 0.00000e+00], dtype=float32)
+    """
+    n = _checks.integer("n", n, at_least=1)
+    beta_d = _checks.real("beta_d", beta_d, at_least=0.0)
+    beta_min = _checks.real("beta_min", beta_min, above=0.0)
+    eps_s = _checks.real("eps_s", eps_s, above=0.0)
+    if eps_s >= 1.0:
+        raise ValueError(f"eps_s must be below 1, where the levels begin, got {eps_s!r}")
+    path = VPSchedule(beta_min, beta_min + beta_d)
+    levels = path.karras_sigma(np.linspace(1.0, eps_s, n))
+    return _float32(np.append(levels, 0.0), device)
+
+
+def sample_euler(
+    model: Model,
+    x: Array,
+    sigmas: Array,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    s_noise: float = 1.0,
+    *,
+    noise_sampler: NoiseSampler | None = None,
+) -> Array:
+    """Run Euler's method, with churn (Karras et al. 2022, Algorithm 2, Euler's steps): `Euler`.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(x, sigma, **extra_args)`` returns the denoised sample; sigma has shape (n,).
+    x : array of floats, shape (n, ...)
+        The sample at the first level, x_0 + sigma eps.
+    sigmas : array, shape (steps + 1,)
+        Levels at which the steps begin, and where the last one ends: positive, the last one at
+        least 0. A level may repeat; they may rise, as where a sample is taken back to its noise. A
+        single one is a run of no steps.
+    extra_args : dict, optional
+        Further arguments of the model.
+    callback : callable, optional
+        Called in every step, before it is taken, with a dict of ``x``, ``i``, ``sigma``,
+        ``sigma_hat`` and ``denoised``: the sample that the model saw, the step's index, its level,
+        the level as raised by churn, and what the model returned.
+    disable : bool, optional
+        Whether there is no progress bar. By default there is one if the package tqdm is there and
+        the errors' stream is a terminal.
+    s_churn, s_tmin, s_tmax, s_noise : float
+        As for `ChurnedScheduler`.
+    noise_sampler : callable, optional
+        ``noise_sampler(sigma, sigma_next)`` returns standard normal noise of the shape and kind of
+        x for the step between two of `sigmas`; called once for a step, in order. By default a
+        tensor of PyTorch's gets ``torch.randn_like(x)``, which `torch.manual_seed` governs, and
+        other arrays noise that the system has seeded.
+
+    Returns
+    -------
+    array, shape, dtype and kind of `x`
+        The sample at the last level. Gradients do not flow to it in PyTorch, as in k-diffusion;
+        through ``Euler(VESchedule(), prediction_type="sample").sample`` they do.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none such, or if the model returns another shape, NaN or infinity.
+    ImportError
+        If `disable` is False and tqdm is not installed.
+
+    Examples
+    --------
+    >>> def model(x, sigma):
+    ...     return x / (1.0 + sigma[:, None] ** 2)  # the exact denoiser of N(0, 1)
+    >>> x = 80.0 * np.array([[1.0, -0.5]])
+    >>> sample_euler(model, x, get_sigmas_karras(200, 0.01, 80.0)).round(2)
+    array([[ 0.99, -0.49]])
+    """
+    scheduler = Euler(
+        _VE,
+        prediction_type="sample",
+        s_churn=s_churn,
+        s_tmin=_bound("s_tmin", s_tmin, sigmas),
+        s_tmax=_bound("s_tmax", s_tmax, sigmas),
+    )
+    return _run(scheduler, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
+
+
+def sample_euler_ancestral(
+    model: Model,
+    x: Array,
+    sigmas: Array,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+    noise_sampler: NoiseSampler | None = None,
+) -> Array:
+    """Run Euler's method to lower levels, and noise back up: `EulerAncestral`.
+
+    From sigma to sigma', the noise added is of standard deviation
+
+        s_up = min(sigma', eta sigma' sqrt(1 - sigma'**2 / sigma**2)),
+
+    and Euler's step goes to sqrt(sigma'**2 - s_up**2).
+
+    Parameters
+    ----------
+    model, x, extra_args, callback, disable, noise_sampler
+        As for `sample_euler`; nothing raises a level here.
+    sigmas : array, shape (steps + 1,)
+        As for `sample_euler`, but they do not rise.
+    eta : float
+        At least 0; 0 is Euler, 1 is DDPM's posterior variance, and above 1 there is more noise than
+        that, up to the whole of the next level.
+    s_noise : float
+        Standard deviation of the noise added, in units of s_up; at least 0.
+
+    Returns
+    -------
+    array, shape, dtype and kind of `x`
+        As for `sample_euler`.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        As for `sample_euler`.
+
+    Examples
+    --------
+    >>> def model(x, sigma):
+    ...     return x / (1.0 + sigma[:, None] ** 2)  # the exact denoiser of N(0, 1)
+    >>> rng = np.random.default_rng(0)
+    >>> x = 80.0 * rng.standard_normal((10_000, 1))
+    >>> sigmas = get_sigmas_karras(100, 0.01, 80.0)
+    >>> noise_sampler = lambda sigma, sigma_next: rng.standard_normal(x.shape)
+    >>> x_0 = sample_euler_ancestral(model, x, sigmas, noise_sampler=noise_sampler)
+    >>> print(f"{x_0.std():.1f}")
+    0.9
+    """
+    eta = _checks.real("eta", eta, at_least=0.0)
+    levels = _floats(sigmas)
+    if any(later > earlier for earlier, later in pairwise(levels)):
+        raise ValueError(f"sigmas must not rise where noise is added, got {_checks.shown(levels)}")
+
+    def s_up(now: Level, then: Level) -> float:
+        return then.sigma * min(1.0, eta * math.sqrt(1.0 - (then.sigma / now.sigma) ** 2))
+
+    scheduler: Scheduler
+    if eta <= 1.0:
+        scheduler = EulerAncestral(_VE, prediction_type="sample", eta=eta)
+    else:
+        scheduler = DDIM(_VE, prediction_type="sample", sigma=s_up)
+    return _run(scheduler, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
+
+
+def sample_heun(
+    model: Model,
+    x: Array,
+    sigmas: Array,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    s_noise: float = 1.0,
+    *,
+    noise_sampler: NoiseSampler | None = None,
+) -> Array:
+    """Run Heun's method, with churn (Karras et al. 2022, Algorithm 2): `Heun`.
+
+    Parameters, returns and errors as for `sample_euler`. The model is evaluated twice a step, once
+    in one that ends clean; the callback sees the first evaluation.
+
+    Examples
+    --------
+    >>> def model(x, sigma):
+    ...     return x / (1.0 + sigma[:, None] ** 2)  # the exact denoiser of N(0, 1)
+    >>> x = 80.0 * np.array([[1.0, -0.5]])
+    >>> sample_heun(model, x, get_sigmas_karras(50, 0.01, 80.0)).round(2)
+    array([[ 1. , -0.5]])
+    """
+    scheduler = Heun(
+        _VE,
+        prediction_type="sample",
+        s_churn=s_churn,
+        s_tmin=_bound("s_tmin", s_tmin, sigmas),
+        s_tmax=_bound("s_tmax", s_tmax, sigmas),
+    )
+    return _run(scheduler, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
+
+
+def _float32(sigmas: Any, device: Any) -> Any:
+    if str(device) != "cpu":
+        raise ValueError(
+            f"device must be 'cpu', where NumPy arrays are, got {device!r}; x may be on another one"
+        )
+    return sigmas.astype(np.float32)
+
+
+def _floats(sigmas: Array) -> list[float]:
+    """Check levels and return them as Python floats."""
+    values = sigmas.tolist() if hasattr(sigmas, "tolist") else sigmas
+    levels: list[float] = _checks.vector("sigmas", values).tolist()
+    if min(levels[:-1], default=1.0) <= 0.0 or levels[-1] < 0.0:
+        raise ValueError(
+            f"sigmas must be positive, but that the last may be 0, got {_checks.shown(levels)}"
+        )
+    return levels
+
+
+def _bound(name: str, value: float, sigmas: Array) -> float:
+    """Return a bound of churn in the precision of the levels that it is compared with."""
+    bound = _checks.real(name, value, finite=False)
+    single = "float32" in str(getattr(sigmas, "dtype", ""))
+    return float(np.float32(bound)) if single else bound
+
+
+def _run(
+    scheduler: Scheduler,
+    model: Model,
+    x: Array,
+    sigmas: Array,
+    extra_args: Mapping[str, Any] | None,
+    callback: Callback | None,
+    disable: bool | None,
+    s_noise: float,
+    noise_sampler: NoiseSampler | None,
+) -> Array:
+    """Run a scheduler at the given levels, in whatever order they are."""
+    _checks.function("model", model, "(x, sigma, **extra_args)")
+    if callback is not None:
+        _checks.function("callback", callback, "(info)")
+    if not isinstance(extra_args, (Mapping, type(None))):
+        raise TypeError(f"extra_args must be a dict or None, got {_checks.shown(extra_args)}")
+    levels = tuple(Level(sigma, 1.0, sigma) for sigma in _floats(sigmas))
+    carried, dtype = arrays.sample("x", x)
+    if not carried.shape:
+        raise ValueError("x must have its samples along axis 0, got a single number")
+    s_noise = _checks.real("s_noise", s_noise, at_least=0.0)
+    if len(levels) == 1:
+        return arrays.cast(carried, dtype)
+    entry = scheduler.entry(levels)
+    tableau = Tableau(type(scheduler).__name__, levels, tuple(scheduler.stages(levels)), entry)
+    state = State(tableau, 0, carried, dtype, entered=entry == (1.0, 0.0))
+    if noise_sampler is not None:
+        _checks.function("noise_sampler", noise_sampler, "(sigma, sigma_next)")
+    elif tableau.draws_noise:
+        noise_sampler = _default_noise_sampler(carried)
+    noises = _noises(tableau, carried, sigmas, noise_sampler)
+
+    def evaluation(step: int) -> Callable[[Array, float], Array]:
+        report = callback
+
+        def denoiser(x: Array, t: float) -> Array:
+            nonlocal report
+            denoised = model(x, per_sample(t, x), **(extra_args or {}))
+            if report is not None:
+                sigma = sigmas[step]
+                sigma_hat = sigma * (t / levels[step].t)
+                seen = {"x": _read_only(x), "i": step, "sigma": sigma, "sigma_hat": sigma_hat}
+                report({**seen, "denoised": denoised})
+                report = None
+            return denoised
+
+        return denoiser
+
+    with _without_gradients(x):
+        for step in _progress(range(tableau.steps), disable):
+            state = scheduler.step(evaluation(step), state, rng=lambda like: next(noises) * s_noise)
+    return state.x
+
+
+def _noises(
+    tableau: Tableau, x: Array, sigmas: Array, noise_sampler: NoiseSampler | None
+) -> Iterator[Array]:
+    """Noise of the steps that need some, in order; that of steps between them is drawn and left."""
+    ends = [row for row, stage in enumerate(tableau.stages) if stage.ends_step]
+    begins = [tableau.stages[row] for row in (0, *(end + 1 for end in ends[:-1]))]
+    raised = [stage.level != level for stage, level in zip(begins, tableau.levels, strict=False)]
+    # Churn's noise comes before a step, in the tableau in the row before; other noise ends a step.
+    needs = raised if any(raised) else [bool(stage.c) for stage in begins]
+    for step in range(tableau.steps):
+        if noise_sampler is None or not any(needs[step:]):
+            return
+        z = noise_sampler(sigmas[step], sigmas[step + 1])
+        name = "the noise that noise_sampler returned"
+        z, _ = arrays.like(name, z, x, tuple(x.shape))
+        if needs[step]:
+            yield z
+
+
+def _default_noise_sampler(x: Array) -> NoiseSampler:
+    if _is_tensor(x):
+        return lambda sigma, sigma_next: sys.modules["torch"].randn_like(x)
+    rng = np.random.default_rng()
+    try:
+        check_drawable(rng, x)
+    except TypeError:
+        raise TypeError(
+            f"noise_sampler must be given for an array of dtype {x.dtype!r}: by default noise is "
+            f"drawn for NumPy arrays, PyTorch's tensors and arrays of the array API"
+        ) from None
+    return lambda sigma, sigma_next: draw(rng, START, x)
+
+
+def _is_tensor(x: Array) -> bool:
+    torch = sys.modules.get("torch")  # loaded where x is one
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def _without_gradients(x: Array) -> AbstractContextManager[Any]:
+    return sys.modules["torch"].no_grad() if _is_tensor(x) else nullcontext()
+
+
+def _read_only(x: Array) -> Array:
+    if isinstance(x, np.ndarray):
+        x = x.view()
+        x.flags.writeable = False
+    return x
+
+
+def _progress(steps: range, disable: bool | None) -> Iterable[int]:
+    if disable is not None and _checks.boolean("disable", disable):
+        return steps
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        if disable is None:
+            return steps
+        raise ImportError("disable=False needs the package tqdm: pip install tqdm") from None
+    bar: Iterable[int] = tqdm(steps, disable=disable)
+    return bar
