@@ -1,12 +1,12 @@
 """Handwritten digits of the classes you choose, from a network in ONNX, without a framework.
 
-The network of train_digits.py predicts the noise in an 8 x 8 image, told a class or none; onnxruntime
-runs it. Classifier-free guidance (Ho & Salimans 2022) makes the images more like their class. The loop
-is written twice, as diffusers has it and as this library has it, and both draw the same images. A
-classifier that has seen only real digits then says how many of the drawn ones it takes for what
-they should be.
+The network of train_digits.py predicts the noise in an 8 x 8 image, told a class or none, and
+onnxruntime runs it. Classifier-free guidance (Ho & Salimans 2022) makes the images more like their
+class. The loop is written twice, as it is for diffusers and with a scheduler that runs it, and both
+draw the same images. A classifier that has seen only real digits then says how many of the drawn
+ones it takes for what they should be.
 
-    python examples/onnx_loop.py [--digits 0123456789] [--guidance 2] [--steps 50] [FILE.png]
+    python examples/onnx_loop.py [--digits 0123456789] [--guidance 2] [--steps 20] [FILE.png]
 """
 
 import argparse
@@ -18,11 +18,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
+from schedulers.compat.diffusers import DDIMScheduler
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 import schedulers
-from schedulers.compat.diffusers import DDIMScheduler
 from schedulers.models import Guided, per_sample
 
 NO_CLASS = 10  # the network's label of no particular class
@@ -80,11 +80,11 @@ def recognized(images, labels):
 
 
 def draw(images, labels, file):
-    classes = list(dict.fromkeys(labels.tolist()))
+    drawn = list(dict.fromkeys(labels.tolist()))
     figure, axes = plt.subplots(
-        8, len(classes), figsize=(0.6 * len(classes), 4.8), layout="constrained", squeeze=False
+        8, len(drawn), figsize=(0.6 * len(drawn), 4.8), layout="constrained", squeeze=False
     )
-    for label, column in zip(classes, axes.T, strict=True):
+    for label, column in zip(drawn, axes.T, strict=True):
         column[0].set_title(label)
         for image, axis in zip(images[labels == label], column, strict=False):
             axis.imshow(image[0], cmap="gray_r", vmin=-1.0, vmax=1.0)
@@ -93,15 +93,22 @@ def draw(images, labels, file):
     print(f"wrote {file}")
 
 
+def classes(text):
+    """Return the classes that a string of digits names, each once."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"must be digits, such as 427, got {text!r}")
+    return [int(digit) for digit in dict.fromkeys(text)]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--digits", default="0123456789", help="the classes to draw")
+    parser.add_argument("--digits", default="0123456789", type=classes, help="the classes to draw")
     parser.add_argument("--guidance", type=float, default=2.0, help="1 is none")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("file", nargs="?", default="onnx_loop.png")
     given = parser.parse_args()
-    labels = np.repeat(np.array([int(digit) for digit in given.digits]), EACH)
+    labels = np.repeat(given.digits, EACH)
     x_T = np.random.default_rng(given.seed).standard_normal((len(labels), 1, 8, 8), np.float32)
 
     images = as_the_core_has_it(x_T, labels, given.guidance, given.steps)

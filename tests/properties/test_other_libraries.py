@@ -1,0 +1,229 @@
+"""PyTorch's tensors and JAX's arrays: in and out, with NumPy's results. Skipped without them."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import schedulers as sc
+from k_diffusion_cases import GRIDS, inputs, model as denoised_model
+from kit import ALL, DETERMINISTIC, SCHEDULES, STOCHASTIC, relative_error
+from schedulers.compat import k_diffusion as kd
+from schedulers.models import EDM, Guided, Preconditioned, Trained, per_sample
+
+VP = SCHEDULES["vp"]
+TIMES = [0.9, 0.7, 0.4, 0.1]
+
+
+def torch_library():
+    torch = pytest.importorskip("torch")
+    return SimpleNamespace(
+        kind=torch.Tensor,
+        array=lambda x, dtype="float32": torch.tensor(x, dtype=getattr(torch, dtype)),
+        numpy=lambda x: x.detach().double().numpy(),
+        dtypes=["float16", "bfloat16", "float32", "float64"],
+        integer=torch.long,
+    )
+
+
+def jax_library():
+    jax = pytest.importorskip("jax")
+    return SimpleNamespace(
+        kind=jax.Array,
+        array=lambda x, dtype="float32": jax.numpy.asarray(x, dtype),
+        numpy=lambda x: np.asarray(x.astype("float32"), np.float64),
+        dtypes=["float16", "bfloat16", "float32"],
+        integer="int32",
+    )
+
+
+@pytest.fixture(params=[torch_library, jax_library], ids=["torch", "jax"])
+def library(request):
+    return request.param()
+
+
+def model(x, t):
+    return x / (1.0 + abs(x)) + 0.1 * t
+
+
+def start(shape=(3, 4)):
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def as_numpy_has_it(scheduler, x, **options):
+    return scheduler.sample(model, x.astype(np.float32), timesteps=TIMES, **options)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_samples_are_numpys_with_the_same_seed(library, name):
+    scheduler, x = ALL[name](VP), start()
+    x_0 = scheduler.sample(model, library.array(x), timesteps=TIMES, rng=5)
+    assert isinstance(x_0, library.kind)
+    assert relative_error(library.numpy(x_0), as_numpy_has_it(scheduler, x, rng=5)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_step_and_update_and_iterate_are_sample(library, name):
+    scheduler, x = ALL[name](VP), library.array(start())
+    x_0 = library.numpy(scheduler.sample(model, x, timesteps=TIMES, rng=5))
+    stepped = updated = scheduler.init(x, timesteps=TIMES, rng=5)
+    while not stepped.done:
+        stepped = scheduler.step(model, stepped, rng=5)
+    while not updated.done:
+        updated = scheduler.update(model(updated.x, updated.t), updated, rng=5)
+    *_, last = scheduler.iterate(model, x, timesteps=TIMES, rng=5)
+    for state in (stepped, updated, last):
+        np.testing.assert_array_equal(library.numpy(state.x), x_0)
+        assert isinstance(state.denoised, library.kind)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_dtypes_stay_what_they_were(library, name):
+    for dtype in library.dtypes:
+        x, seen = library.array(start(), dtype), []
+
+        def watched(x, t, seen=seen):
+            seen.append(x.dtype)
+            return model(x, t)
+
+        x_0 = ALL[name](VP).sample(watched, x, timesteps=TIMES, rng=0)
+        assert {x_0.dtype, *seen} == {x.dtype}
+        np.testing.assert_array_equal(
+            library.numpy(x), library.numpy(library.array(start(), dtype))
+        )
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_noise_comes_from_the_callers_function(library, name):
+    scheduler, x, z = ALL[name](VP), start(), start()[::-1].copy()
+    got = scheduler.sample(
+        model, library.array(x), timesteps=TIMES, rng=lambda like: library.array(z)
+    )
+    exact = as_numpy_has_it(scheduler, x, rng=lambda like: z)
+    assert relative_error(library.numpy(got), exact) < 1e-5
+
+
+def test_torchs_own_generator_draws():
+    torch = pytest.importorskip("torch")
+    scheduler, x = sc.DDPM(VP), torch.tensor(start())
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        runs.append(scheduler.sample(model, x, timesteps=TIMES, rng=torch.randn_like))
+    assert torch.equal(*runs)
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_gradients_flow_through_a_run_in_torch(name):
+    torch = pytest.importorskip("torch")
+    scheduler = ALL[name](VP)
+    x = torch.tensor(start(), requires_grad=True)
+    gain = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+    def loss(x, gain):
+        return (scheduler.sample(lambda x, t: gain * model(x, t), x, timesteps=TIMES) ** 2).sum()
+
+    assert torch.autograd.gradcheck(loss, (x, gain))  # against finite differences
+
+
+@pytest.mark.parametrize("sampler", ["sample_euler", "sample_euler_ancestral", "sample_heun"])
+@pytest.mark.parametrize("given", ["numpy", "own", "list"])
+def test_k_diffusions_samplers_take_them(library, sampler, given):
+    x, noise = inputs()
+    x, levels, seen = 12.0 * x, GRIDS["clean"], []
+    options = {} if "ancestral" in sampler else {"s_churn": 3.0}
+    exact = getattr(kd, sampler)(
+        denoised_model, x, levels, **options, noise_sampler=lambda *_: noise[0]
+    )
+    convert = {"numpy": np.array, "own": library.array, "list": list}[given]
+
+    def watched(x, sigma):
+        seen.append((type(sigma), tuple(sigma.shape), sigma.dtype))
+        return denoised_model(x, sigma)
+
+    x = library.array(x)
+    got = getattr(kd, sampler)(
+        watched, x, convert(levels), **options, noise_sampler=lambda *_: library.array(noise[0])
+    )
+    assert isinstance(got, library.kind)
+    assert relative_error(library.numpy(got), exact) < 1e-5
+    assert set(seen) == {(type(x), (3,), x.dtype)}
+    fresh = getattr(kd, sampler)(denoised_model, x, convert(levels), **options)
+    assert isinstance(fresh, library.kind)
+
+
+def test_k_diffusions_samplers_cut_gradients_in_torch():
+    torch = pytest.importorskip("torch")
+    gain = torch.tensor(1.0, requires_grad=True)
+    x = torch.tensor(12.0 * inputs()[0])
+    x_0 = kd.sample_heun(lambda x, s: gain * denoised_model(x, s), x, GRIDS["clean"])
+    assert not x_0.requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_networks_are_wrapped_for_them(library):
+    def network(x, c_noise):
+        return x / (1.0 + abs(x)) + 0.1 * c_noise.reshape(-1, 1)
+
+    flow = sc.FlowSchedule()
+    for scales in (EDM(), Trained(VP, "v_prediction")):
+        denoiser = Preconditioned(network, scales, flow)
+        guided = Guided(denoiser, lambda x, t: 0.5 * x, 3.0)
+        scheduler = sc.Heun(flow, prediction_type="sample")
+        x_0 = scheduler.sample(guided, library.array(start()), timesteps=TIMES)
+        assert isinstance(x_0, library.kind)
+        exact = scheduler.sample(guided, start(), timesteps=TIMES)
+        assert relative_error(library.numpy(x_0), exact) < 1e-5
+    x = library.array(start(), "bfloat16")
+    assert per_sample(0.5, x).dtype == x.dtype
+    times = per_sample(999, x, library.integer)
+    assert times.tolist() == [999] * 3
+    assert type(times) is type(x)
+
+
+class Bare:
+    """An array that can be scaled and added, and no more."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, "bare"
+
+    def __mul__(self, factor):
+        return Bare(self.values * factor)
+
+    def __add__(self, other):
+        return Bare(self.values + other.values)
+
+    def __sub__(self, other):
+        return Bare(self.values - other.values)
+
+    def sum(self):
+        return self.values.sum()
+
+
+def test_an_array_of_no_known_kind_is_told_what_is_missing():
+    x = Bare(np.ones((2, 1)))
+    with pytest.raises(TypeError, match="noise_sampler must be given for an array of dtype 'bare'"):
+        kd.sample_euler_ancestral(lambda x, sigma: x, x, [2.0, 1.0, 0.0])
+    with pytest.raises(TypeError, match="x must be an array of NumPy, PyTorch or the array API"):
+        per_sample(1.0, x)
+
+
+def test_no_framework_is_loaded_and_none_is_needed():
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["jax"] = None  # as if they were not installed
+import numpy as np
+import schedulers, schedulers.models
+from schedulers.compat import k_diffusion as kd
+x = np.ones((2, 1))
+sigmas = kd.get_sigmas_karras(4, 0.1, 1.0)
+kd.sample_heun(lambda x, s: 0.5 * x, x, sigmas)
+kd.sample_euler(lambda x, s: 0.5 * x, x, sigmas, s_churn=2.0)
+kd.sample_euler_ancestral(lambda x, s: 0.5 * x, x, sigmas)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys, schedulers.models, schedulers.compat.k_diffusion; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "jax", "scipy", "tqdm"} & set(out.stdout.split())
