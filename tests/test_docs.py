@@ -29,6 +29,19 @@ def test_the_examples_of_the_docs_print_what_they_show(page):
     assert result.failed == 0
 
 
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_the_loops_in_other_libraries_run(library):
+    pytest.importorskip(library)
+    text = (ROOT / "docs" / "swap-it-in.md").read_text()
+    (block,) = re.findall(rf"```python\n(import {library}\n.*?)```", text, re.DOTALL)
+    names = {}
+    exec(block, names)
+    assert isinstance(
+        names["x_0"], getattr(names[library], "Tensor" if library == "torch" else "Array")
+    )
+    assert names["x_0"].shape == (16, 2)
+
+
 def test_the_readme_has_one_command_that_draws_and_one_that_tests():
     commands = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert [command.rpartition("python ")[2] for command in commands] == [
