@@ -29,8 +29,8 @@ def test_the_examples_of_the_docs_print_what_they_show(page):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("library", ["torch", "jax"])
-def test_the_loops_in_other_libraries_run(library):
+@pytest.mark.parametrize(("library", "kind"), [("torch", "Tensor"), ("jax", "Array")])
+def test_the_loops_in_other_libraries_run(library, kind):
     pytest.importorskip(library)
     text = (ROOT / "docs" / "swap-it-in.md").read_text()
     (block,) = re.findall(rf"```python\n(import {library}\n.*?)```", text, re.DOTALL)
