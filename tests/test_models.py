@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 import schedulers as sc
 from kit import DISCRETE, PREDICTIONS, SCHEDULES, relative_error, schedules
 from schedulers.analytic import Gaussian, GaussianMixture
+from schedulers.compat.k_diffusion import sample_heun
 from schedulers.models import EDM, VE, Guided, Preconditioned, Trained, per_sample
 
 DATA = GaussianMixture([[1.0, -2.0], [-1.5, 0.5]], std=0.4)
@@ -137,6 +138,13 @@ def test_times_are_vectors_of_the_dtype_asked_for():
     assert per_sample(1.0, np.zeros((0, 3))).shape == (0,)
 
 
+def test_a_preconditioned_network_is_a_model_for_k_diffusions_samplers():
+    denoiser, x = Preconditioned(edm_network(0.5), EDM(0.5)), 10.0 * np.ones((3, 2))
+    levels = sc.karras_sigmas(8, 0.1, 10.0)
+    exact = sc.Heun(sc.VESchedule(), prediction_type="sample").sample(DENOISED, x, sigmas=levels)
+    assert relative_error(sample_heun(denoiser, x, levels), exact) < 1e-9
+
+
 def network(x, c_noise):
     return 0.1 * x
 
@@ -170,6 +178,16 @@ BAD = [
         lambda: Preconditioned(network, EDM(), sc.FlowSchedule())(X, 1.0),
         ValueError,
         "t must be a time between alpha = 0 and the clean level, got 1.0 with alpha = 0",
+    ),
+    (
+        lambda: Preconditioned(network, EDM())(X, np.array([1.0, 2.0])),
+        ValueError,
+        r"t must be one time, or one for each sample and all the same, got \[1.0, 2.0\]",
+    ),
+    (
+        lambda: Preconditioned(network, EDM)(X, 1.0),
+        TypeError,
+        "scales must return c_skip, c_out, c_in, c_noise for a sigma, as EDM",
     ),
     (
         lambda: Preconditioned(lambda x, c: [x], EDM())(X, 1.0),

@@ -250,7 +250,8 @@ class Preconditioned:
 
         D = c_skip(s) y + c_out(s) F(c_in(s) y, c_noise(s)),
 
-    which a scheduler calls a prediction of type "sample".
+    which a scheduler calls a prediction of type "sample". It may be called with a vector of times,
+    one for each sample and all the same, so that it is a model for `schedulers.compat.k_diffusion`.
 
     Parameters
     ----------
@@ -292,18 +293,37 @@ class Preconditioned:
         _checks.function("scales", self.scales, "(sigma)")
         _check_schedule(self.schedule)
 
-    def __call__(self, x: Array, t: float) -> Array:
+    def __call__(self, x: Array, t: Array) -> Array:
         """Return D, the denoised estimate."""
+        t = _one_time(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         if not (alpha > 0.0 and sigma > 0.0):
             raise ValueError(
                 f"t must be a time between alpha = 0 and the clean level, got {t!r} with "
                 f"alpha = {alpha:g} and sigma = {sigma:g}"
             )
-        c_skip, c_out, c_in, c_noise = self.scales(sigma / alpha)
+        scales = self.scales(sigma / alpha)
+        if not (isinstance(scales, tuple) and len(scales) == len(Scales._fields)):
+            raise TypeError(
+                f"scales must return {', '.join(Scales._fields)} for a sigma, as EDM() does, "
+                f"got {_checks.shown(scales)}"
+            )
+        c_skip, c_out, c_in, c_noise = scales
         output = self.network(x * (c_in / alpha), per_sample(c_noise, x))
         _check_shape("the network's output", output, x)
         return x * (c_skip / alpha) + output * c_out
+
+
+def _one_time(t: Array) -> Any:
+    if len(getattr(t, "shape", ())) == 0:
+        return t
+    times: list[float] = t.tolist()
+    if len(set(times)) != 1:
+        raise ValueError(
+            f"t must be one time, or one for each sample and all the same, "
+            f"got {_checks.shown(times)}"
+        )
+    return times[0]
 
 
 def _check_schedule(schedule: object) -> None:
