@@ -103,7 +103,7 @@ def test_a_seed_of_torchs_draws_what_it_draws_there(options):
 
 
 def test_the_last_vp_level_keeps_its_digits():
-    # s**2 = exp(19.9 t**2 / 2 + 0.1 t) - 1 by its series at t = 1e-3; in float32 it is 3e-4 off.
+    # s**2 = exp(19.9 t**2 / 2 + 0.1 t) - 1 by its series at t = 1e-3; in float32 it is 2e-4 off.
     u = 19.9e-6 / 2 + 1e-4
     exact = math.sqrt(u + u**2 / 2 + u**3 / 6)
     assert kd.get_sigmas_vp(10)[-2] == np.float32(exact)

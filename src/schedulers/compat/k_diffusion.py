@@ -12,7 +12,7 @@ run's end included.
 Where this differs from k-diffusion 0.1.1:
 
 - Weights are computed in float64, so a difference of close levels loses no digits; there the last
-  of ``get_sigmas_vp(n)`` is off by 3e-4 of itself in float32.
+  of ``get_sigmas_vp(n)`` is off by 2e-4 of itself in float32.
 - `get_sigmas_*` return NumPy arrays, in float32 as there. They go beside any kind of x.
 - What ends in NaN there is refused: levels that are 0 before the end, or that rise where noise is
   added; and a model that returns NaN, infinity or another shape.
