@@ -120,7 +120,7 @@ class PLMS(Scheduler):
     def _runge_kutta(self, now: Level, then: Level) -> Iterator[Stage]:
         """Rows of the classical method; each begins anew from y, which the row before tells."""
         s, s_next = now.karras, then.karras
-        (middle,) = self.schedule.levels(self.schedule.timestep([0.5 * (s + s_next)]))
+        middle = self._middle(now, then)
         s_middle = middle.karras
         h, half = s_next - s, s_middle - s
         yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
@@ -130,3 +130,9 @@ class PLMS(Scheduler):
         yield Stage(middle, (then.alpha,), tuple(then.alpha * w for w in b), ends_step=False)
         b4 = (s_next + h / 6, h / 3 - h, h / 3, h / 6)
         yield Stage(then, (then.alpha,), tuple(then.alpha * w for w in b4))
+
+    def _middle(self, now: Level, then: Level) -> Level:
+        """Level in the middle of a step of Runge and Kutta."""
+        s = 0.5 * (now.karras + then.karras)
+        (middle,) = self.schedule.levels(self.schedule.timestep([s]))
+        return middle

@@ -1,0 +1,50 @@
+"""diffusers' schedulers on NumPy alone: the same names, arguments, grids and samples.
+
+A sampling loop that is written for diffusers runs when its import is changed:
+
+>>> import numpy as np
+>>> from schedulers.compat.diffusers import DDIMScheduler
+>>> def model(x, t):  # your network; here the data is a point at 0
+...     return x / np.sqrt(1.0 - scheduler.alphas_cumprod[t])
+>>> scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
+>>> scheduler.set_timesteps(20)
+>>> x = np.random.default_rng(0).standard_normal((2, 3, 8, 8)) * scheduler.init_noise_sigma
+>>> for t in scheduler.timesteps:
+...     noise_pred = model(scheduler.scale_model_input(x, t), t)
+...     x = scheduler.step(noise_pred, t, x).prev_sample
+>>> bool(np.abs(x).max() < 1e-4)
+True
+
+What differs from diffusers, which is 0.42.1 here:
+
+- Arrays are NumPy's, PyTorch's or JAX's; `timesteps` is a NumPy array, or a tensor where PyTorch is
+  loaded and `set_timesteps` is given a `device`. PyTorch networks want that one.
+- `generator` may also be an int, a numpy.random.Generator, or whatever a core scheduler's `rng` may
+  be. An int names the noise of each step.
+- A scheduler may be used for several runs at a time. Heun's method and PNDM know a run by the
+  sample that they gave it, and refuse one that they cannot tell.
+- A level beyond the model's, a time that repeats, or an input of the wrong kind is an error.
+- Where a step of diffusers' does not lead where the next one begins, or adds noise to a finished
+  sample, the one here is right: see `DDIMScheduler` and `DDPMScheduler`, which have the option
+  `diffusers_steps`, `PNDMScheduler`, `EulerDiscreteScheduler.get_velocity`, and the variance type
+  "fixed_large_log" (NaN in diffusers, beta here). Trailing times are as many as there are steps.
+"""
+
+from schedulers.compat.diffusers.base import SchedulerOutput
+from schedulers.compat.diffusers.pndm import PNDMScheduler
+from schedulers.compat.diffusers.variance_exploding import (
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+)
+from schedulers.compat.diffusers.variance_preserving import DDIMScheduler, DDPMScheduler
+
+__all__ = [
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "PNDMScheduler",
+    "SchedulerOutput",
+]

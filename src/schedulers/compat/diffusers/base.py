@@ -1,0 +1,223 @@
+"""What the schedulers of this interface share: tables, steps on the engine, outputs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers import _checks, arrays
+from schedulers.compat.diffusers import tables
+from schedulers.compat.diffusers.config import Configured
+from schedulers.compat.diffusers.grids import SPACINGS
+from schedulers.noise import _converter
+from schedulers.noise_schedules import Level, VESchedule
+from schedulers.parameterization import UNDEFINED_AT_ALPHA_0, DynamicThreshold, StaticThreshold
+from schedulers.tableau import Stage, State, Tableau, advance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array = Any
+Threshold = StaticThreshold | DynamicThreshold | None
+
+# The core's schedulers are asked for their rows between given levels, for which they look at no
+# schedule; they want one all the same.
+ANY_SCHEDULE = VESchedule()
+CLEAN = Level(-1, 1.0, 0.0)
+
+
+class SchedulerOutput(dict[str, Any]):
+    """What a step returns: by attribute, by name, or by position."""
+
+    prev_sample: Array
+    pred_original_sample: Array
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the output has no {name!r}, but {list(self)}") from None
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the values."""
+        return tuple(self.values())
+
+
+class SchedulerBase(Configured):
+    """A noise schedule from a configuration, and steps of one model evaluation each."""
+
+    order = 1
+    _beta_schedules: tuple[str, ...] = ("linear", "scaled_linear", "squaredcos_cap_v2")
+    _prediction_types: tuple[str, ...] = ("epsilon", "sample", "v_prediction")
+
+    #: The timesteps of a run, from the noisiest.
+    timesteps: Any
+    num_inference_steps: int | None = None
+
+    def _set_up(self) -> None:
+        """Check the configuration, and make what does not depend on the number of steps."""
+        config = self.config
+        _checks.choice("prediction_type", config.prediction_type, self._prediction_types)
+        _checks.choice("timestep_spacing", config.timestep_spacing, SPACINGS)
+        _checks.integer("steps_offset", config.steps_offset, at_least=0)
+        self.betas = tables.betas(config, self._beta_schedules)
+        self.alphas: NDArray[np.float32] = 1 - self.betas
+        self.alphas_cumprod = tables.alphas_cumprod(self.betas)
+        self._steps_made: dict[Any, Any] = {}
+        self._threshold()
+
+    def __len__(self) -> int:
+        return int(self.config.num_train_timesteps)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _set_times(self, times: Any, device: Any) -> None:
+        """Keep a run's times; as a tensor where a device of PyTorch's is asked for."""
+        self._times = np.asarray(times)
+        self._steps_made = {}
+        torch = sys.modules.get("torch")
+        as_tensor = torch is not None and isinstance(device, (str, int, torch.device))
+        self.timesteps = self._times
+        if as_tensor:
+            self.timesteps = torch.from_numpy(self._times.copy()).to(device)  # type: ignore[union-attr]
+
+    def _check_steps(self, steps: object, at_most: float) -> int:
+        number = _checks.integer("num_inference_steps", steps, at_least=1)
+        if number > at_most:
+            raise ValueError(
+                f"num_inference_steps must be at most {at_most:g}, the number of timesteps that "
+                f"the model was trained at, got {number}"
+            )
+        return number
+
+    def _threshold(self, rederive_noise: bool = True) -> Threshold:
+        """Return what the configuration does to the denoised estimate."""
+        config = self.config
+        if config.get("thresholding"):
+            return CappedThreshold(
+                config.dynamic_thresholding_ratio, 1.0, rederive_noise, config.sample_max_value
+            )
+        if config.get("clip_sample"):
+            return StaticThreshold(config.clip_sample_range, rederive_noise)
+        return None
+
+    def _begun(self, tableau: Tableau, sample: Array) -> State:
+        """State of a run that begins at this sample."""
+        carried, dtype = arrays.sample("sample", sample)
+        if hasattr(carried, "float") and "float16" in str(dtype):
+            carried = carried.float()  # as NumPy's are; a tensor's dtype is never raised by a float
+        return State(tableau, 0, carried, dtype)
+
+    def _one_step(self, now: Level, then: Level, stage: Stage) -> Tableau:
+        """Tableau of one row, between levels at which the model's output says something of x_0."""
+        if now.alpha == 0.0 and self._predicts in UNDEFINED_AT_ALPHA_0:
+            raise ValueError(
+                f"prediction_type must be 'v_prediction' or 'sample' at timestep {now.t:g}, where "
+                f"alpha is 0 and noise says nothing of x_0; got {self._predicts!r}"
+            )
+        return Tableau(type(self).__name__, (now, then), (stage,))
+
+    def _take(
+        self, state: State, output: Array, threshold: Threshold = None, noise: Any = None
+    ) -> State:
+        """Take a row on the engine."""
+        x = state.carried
+        output, _ = arrays.like("model_output", output, x, tuple(x.shape), state.t)
+        return advance(state, output, self._predicts, threshold, noise, keep_denoised=True)
+
+    @property
+    def _predicts(self) -> str:
+        """What the model returns, in the core's words."""
+        kind: str = self.config.prediction_type
+        return "sample" if kind == "original_sample" else kind
+
+    def _returned(self, state: State, denoised: bool = True) -> SchedulerOutput:
+        values = {"prev_sample": _cast(state.carried, state.dtype)}
+        if denoised:
+            values["pred_original_sample"] = _cast(state.carried_denoised, state.dtype)
+        return SchedulerOutput(values)
+
+    def _mixed(
+        self, x: Array, noise: Array, scales: tuple[NDArray[np.float64], NDArray[np.float64]]
+    ) -> Array:
+        """Sum of two arrays by weights that each sample has its own of."""
+        if tuple(x.shape) != tuple(noise.shape):
+            raise ValueError(
+                f"noise must have the shape of the samples, {tuple(x.shape)}, "
+                f"got {tuple(noise.shape)}"
+            )
+        a, b = (_per_sample(scale, x) for scale in scales)
+        return a * x + b * noise
+
+
+class CappedThreshold(DynamicThreshold):
+    """Dynamic thresholding whose quantile counts up to `most` only."""
+
+    def __init__(self, quantile: float, limit: float, rederive_noise: bool, most: float) -> None:
+        super().__init__(quantile, limit, rederive_noise)
+        object.__setattr__(self, "most", _checks.real("sample_max_value", most, above=0.0))
+
+    def __call__(self, denoised: Any) -> Any:
+        """Return D thresholded, a new array."""
+        if len(denoised.shape) < 2:
+            raise ValueError(
+                f"thresholding needs samples along axis 0 and their elements along others, got "
+                f"shape {tuple(denoised.shape)}"
+            )
+        if 0 in denoised.shape:
+            return denoised * 1.0
+        flat = abs(denoised.reshape(denoised.shape[0], -1))
+        if hasattr(flat, "quantile"):
+            s = flat.quantile(self.quantile, dim=1).tolist()
+        else:
+            s = np.quantile(np.asarray(flat), self.quantile, axis=1)
+        most: float = vars(self)["most"]
+        column = _per_sample(np.minimum(np.maximum(s, self.limit), most), denoised)
+        return denoised.clip(-column, column) * (self.limit / column)
+
+
+def number(name: str, value: Any) -> float | int:
+    """Return a timestep, a number or an array of one, as a Python number."""
+    given = value
+    if hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (ValueError, RuntimeError, TypeError):
+            raise ValueError(f"{name} must be one number, got {_checks.shown(given)}") from None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return _checks.real(name, value)
+
+
+def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:
+    """Return timesteps, one for all samples or one for each, as an array of one dimension."""
+    times = _checks.array(name, values.tolist() if hasattr(values, "tolist") else values)
+    times = np.atleast_1d(times)
+    if times.ndim != 1 or len(times) not in (1, count):
+        raise ValueError(
+            f"{name} must be one, or one for each of the {count} samples, got shape {times.shape}"
+        )
+    return times
+
+
+def _per_sample(values: Any, like: Array) -> Any:
+    """Return numbers that can be multiplied with an array along its axis 0."""
+    column = np.asarray(values, np.float64).reshape(-1, *(1,) * (len(like.shape) - 1))
+    if isinstance(like, np.ndarray):
+        return column.astype(like.dtype)
+    convert = _converter(like)
+    if convert is None:
+        raise TypeError(f"arrays of type {type(like).__name__} take no numbers for each sample")
+    return convert(column)
+
+
+def _cast(array: Array, dtype: Any) -> Array:
+    if array.dtype == dtype:
+        return array
+    return array.to(dtype) if hasattr(array, "to") else array.astype(dtype)

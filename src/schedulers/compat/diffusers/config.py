@@ -1,0 +1,240 @@
+"""Configurations: a scheduler's constructor arguments, kept, saved and handed to other classes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from schedulers import _checks
+
+FILE = "scheduler_config.json"
+# The release whose interface this is; written into saved files, as that one does.
+DIFFUSERS_VERSION = "0.42.1"
+
+# What `from_pretrained` may be told about a download, where there is none.
+_OF_DOWNLOADS = (
+    *("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision"),
+    *("local_dir", "local_dir_use_symlinks", "output_loading_info", "mirror", "user_agent"),
+)
+# The names of the arguments that were left at their defaults. They are no choice of the user's, so
+# that another class made from this configuration takes its own defaults instead.
+_DEFAULTED = "_use_default_values"
+
+Init = TypeVar("Init", bound=Callable[..., None])
+_log = logging.getLogger(__name__)
+
+
+class Config(dict[str, Any]):
+    """Constructor arguments, by item and by attribute; read-only."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the configuration has no {name!r}") from None
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError("a configuration is read-only: make a scheduler with from_config(config)")
+
+    __setattr__ = __setitem__ = __delitem__ = __delattr__ = _refuse
+    setdefault = pop = update = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Config, (dict(self),)
+
+
+def configured(init: Init) -> Init:
+    """Keep the arguments of a constructor as `config`; private ones go there alone."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def configured_init(self: Configured, *args: Any, **kwargs: Any) -> None:
+        public = {name: value for name, value in kwargs.items() if not name.startswith("_")}
+        private = {name: value for name, value in kwargs.items() if name.startswith("_")}
+        bound = signature.bind(self, *args, **public)
+        given = list(bound.arguments)
+        bound.apply_defaults()
+        values = dict(bound.arguments)
+        del values["self"]
+        defaulted = [name for name in values if name not in given]
+        self._internal_dict = Config({**private, **values, _DEFAULTED: defaulted})
+        init(self, *args, **public)
+
+    return configured_init  # type: ignore[return-value]
+
+
+class Configured:
+    """A class whose constructor's arguments are its configuration."""
+
+    config_name = FILE
+    # Under this name, because diffusers' pipelines replace it when they correct old configurations.
+    _internal_dict: Mapping[str, Any]
+
+    @property
+    def config(self) -> Any:
+        """The constructor's arguments, by item and by attribute; read-only."""
+        return self._internal_dict
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any] | str | os.PathLike[str],
+        return_unused_kwargs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Make a scheduler from a configuration, be it of another class.
+
+        What this class does not know is kept in its `config`, for those that do, and an argument
+        that the other scheduler was not given, but had by default, is taken from this class'
+        defaults.
+
+        Parameters
+        ----------
+        config : mapping, str or path
+            Another scheduler's `config`, a dict, a scheduler_config.json or its folder.
+        return_unused_kwargs : bool
+            Whether to return what this class does not know as well.
+        **kwargs
+            Arguments that take the place of the configuration's.
+
+        Returns
+        -------
+        scheduler, or (scheduler, dict)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `config` is none such, or has arguments that the constructor refuses.
+        OSError
+            If there is no such file.
+
+        Examples
+        --------
+        >>> from schedulers.compat.diffusers import DDIMScheduler, EulerDiscreteScheduler
+        >>> ddim = DDIMScheduler(beta_schedule="scaled_linear")
+        >>> euler = EulerDiscreteScheduler.from_config(ddim.config, use_karras_sigmas=True)
+        >>> euler.config.beta_schedule, euler.config["timestep_spacing"]
+        ('scaled_linear', 'linspace')
+        """
+        if isinstance(config, (str, os.PathLike)):
+            config = cls.load_config(config)
+        if not isinstance(config, Mapping):
+            raise TypeError(
+                f"config must be a mapping, or the path of a {FILE} or its folder, "
+                f"got {_checks.shown(config)}"
+            )
+        defaulted = (*config.get(_DEFAULTED, ()), _DEFAULTED)
+        given = {name: value for name, value in config.items() if name not in defaulted}
+        own = list(inspect.signature(cls.__init__).parameters)[1:]
+        named = {**given, **kwargs}
+        arguments = {name: named[name] for name in own if name in named}
+        scheduler = cls(**arguments)
+        hidden = {name: value for name, value in given.items() if name not in arguments}
+        strange = [name for name in hidden if not name.startswith("_")]
+        if strange and given.get("_class_name", cls.__name__) == cls.__name__:
+            _log.warning("%s takes no %s: ignored", cls.__name__, ", ".join(strange))
+        if "_class_name" in hidden:
+            hidden["_class_name"] = cls.__name__
+        scheduler._internal_dict = Config({**scheduler._internal_dict, **hidden})
+        unknown = {name: value for name, value in kwargs.items() if name not in own}
+        return (scheduler, {**unknown, **hidden}) if return_unused_kwargs else scheduler
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        subfolder: str | None = None,
+        return_unused_kwargs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Make a scheduler from a local folder with a scheduler_config.json, or that file.
+
+        Parameters
+        ----------
+        pretrained_model_name_or_path : str or path
+            The folder or the file. Nothing is downloaded.
+        subfolder : str, optional
+            Of that folder, where the file is there, such as a pipeline's "scheduler".
+        return_unused_kwargs, **kwargs
+            As for `from_config`.
+
+        Returns
+        -------
+        scheduler, or (scheduler, dict)
+
+        Raises
+        ------
+        OSError
+            If there is no such file.
+        """
+        kwargs = {name: value for name, value in kwargs.items() if name not in _OF_DOWNLOADS}
+        config = cls.load_config(pretrained_model_name_or_path, subfolder=subfolder)
+        return cls.from_config(config, return_unused_kwargs=return_unused_kwargs, **kwargs)
+
+    @classmethod
+    def load_config(
+        cls, path: str | os.PathLike[str], *, subfolder: str | None = None
+    ) -> dict[str, Any]:
+        """Read a scheduler_config.json; arguments and errors as for `from_pretrained`."""
+        place = Path(path)
+        candidates = [place / subfolder / FILE] if subfolder else []
+        candidates += [place / FILE, place]
+        found = next((file for file in candidates if file.is_file()), None)
+        if found is None:
+            raise OSError(
+                f"no {FILE} at {str(path)!r}: give a folder that has one, or the file itself; "
+                f"nothing is downloaded"
+            )
+        try:
+            config = json.loads(found.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise OSError(f"{str(found)!r} must be a JSON file: {error}") from None
+        if not isinstance(config, dict):
+            raise OSError(f"{str(found)!r} must hold a JSON object, got {_checks.shown(config)}")
+        return config
+
+    def save_config(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False
+    ) -> None:
+        """Write scheduler_config.json, which diffusers reads, too, into a folder.
+
+        Parameters
+        ----------
+        save_directory : str or path
+            The folder; made where there is none.
+        push_to_hub : bool
+            Must be False: nothing is uploaded.
+        """
+        if push_to_hub:
+            raise NotImplementedError("push_to_hub must be False: nothing is uploaded from here")
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(self.to_json_string(), encoding="utf-8")
+
+    save_pretrained = save_config
+
+    def to_json_string(self) -> str:
+        """Return the configuration as JSON."""
+        values: dict[str, Any] = {**self.config, "_class_name": type(self).__name__}
+        values["_diffusers_version"] = DIFFUSERS_VERSION
+        values.pop(_DEFAULTED, None)
+        return json.dumps(values, indent=2, sort_keys=True, default=_jsonable) + "\n"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def _jsonable(value: object) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"config must hold what JSON can, got {_checks.shown(value)}")

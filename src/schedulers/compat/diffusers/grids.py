@@ -1,0 +1,67 @@
+"""Grids: the timesteps and sigmas that a number of steps visits, in diffusers' conventions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers import _checks
+from schedulers.grids import beta_sigmas, exponential_sigmas, karras_sigmas
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+SPACINGS = ("linspace", "leading", "trailing")
+_REMAPPED = {
+    "use_karras_sigmas": karras_sigmas,
+    "use_exponential_sigmas": exponential_sigmas,
+    "use_beta_sigmas": beta_sigmas,
+}
+
+
+def spaced(spacing: str, n_train: int, steps: int, offset: int) -> Floats:
+    """Times of a number of steps, from the noisiest (Lin et al. 2024, Table 2)."""
+    match spacing:
+        case "linspace":
+            return np.linspace(0.0, n_train - 1.0, steps, dtype=np.float64)[::-1]
+        case "leading":
+            return np.arange(steps)[::-1] * float(n_train // steps) + offset
+    # Where a time lies halfway between two, the rounding of this very sum decides. For some
+    # numbers of steps it has an entry too many, at a time of -1, which is left out.
+    return np.round(np.arange(n_train, 0, -n_train / steps))[:steps] - 1.0
+
+
+def custom(timesteps: ArrayLike, n_train: int) -> Floats:
+    """Times that the caller gave."""
+    times = _checks.vector("timesteps", timesteps)
+    _checks.decreasing("timesteps", times)
+    if not (times[0] <= n_train - 1 and times[-1] >= 0.0):
+        raise ValueError(
+            f"timesteps must lie between 0 and {n_train - 1}, got {times[0]:g} to {times[-1]:g}"
+        )
+    return times
+
+
+def remapping(config: Any) -> str | None:
+    """Name of the option that spaces by sigma, if there is one."""
+    chosen = [name for name in _REMAPPED if config.get(name)]
+    if len(chosen) > 1:
+        raise ValueError(f"at most one of {', '.join(_REMAPPED)} must be set, got {chosen}")
+    return chosen[0] if chosen else None
+
+
+def remapped(option: str, config: Any, sigmas: Floats, steps: int) -> Floats:
+    """Sigmas between the ends of the given ones, or those of the configuration, anew."""
+    high, low = config.get("sigma_max"), config.get("sigma_min")
+    high = float(sigmas[0]) if high is None else _checks.real("sigma_max", high, above=0.0)
+    low = float(sigmas[-1]) if low is None else _checks.real("sigma_min", low, above=0.0)
+    return _REMAPPED[option](steps, low, high)[:-1]
+
+
+def times_of(sigmas: Floats, training: Floats) -> Floats:
+    """Times of sigmas, linear in log sigma between training levels and constant beyond them."""
+    logs = np.log(np.maximum(sigmas, 1e-10))
+    return np.interp(logs, np.log(training), np.arange(len(training)))

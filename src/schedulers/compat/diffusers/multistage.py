@@ -1,0 +1,81 @@
+"""Steps that weigh earlier evaluations: what Heun's method and PNDM share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from schedulers.compat.diffusers.base import SchedulerBase
+from schedulers.compat.diffusers.runs import Runs
+from schedulers.noise_schedules import Level
+from schedulers.tableau import State, Tableau
+
+Array = Any
+
+
+class Multistage(SchedulerBase):
+    """Schedulers whose steps belong to a run, which goes on with the sample that it gave."""
+
+    _levels: tuple[Level, ...] = ()
+    _begin: int | None = None
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self._runs = Runs()
+
+    def _set_levels(self, levels: tuple[Level, ...], device: Any, dtype: Any) -> None:
+        """Set the grid: where each step begins, and where the last one ends."""
+        self._levels = levels
+        whole = self._tableau(0)
+        times = [stage.level.t for stage in whole.stages]
+        self.num_inference_steps = whole.steps
+        self._set_times(dtype(times), device)
+        self._steps_made = {0: whole}
+        self._begin = None
+        self._runs.new_epoch()
+
+    @abstractmethod
+    def _tableau(self, first: int) -> Tableau:
+        """Rows of a run that begins with this step of the grid."""
+
+    def _run(self, sample: Array, t: float) -> tuple[Any, State]:
+        """Return the run that a sample belongs to, None for a new one, and its state."""
+        run = self._runs.find(sample, t)
+        if run is not None:
+            state = self._begun(run.state.tableau, sample)
+            state = State(
+                state.tableau,
+                run.state.index,
+                state.carried,
+                state.dtype,
+                history=run.state.history,
+            )
+            return run, state
+        first = next((k for k, level in enumerate(self._levels[:-1]) if level.t == t), None)
+        if first is None:
+            raise ValueError(
+                f"timestep must be one of the timesteps that set_timesteps set, got {t:g}"
+            )
+        begins = self._levels[0].t, None if self._begin is None else self._times[self._begin]
+        if t not in begins:
+            self._runs.check_new(sample, t)
+        if first not in self._steps_made:
+            self._steps_made[first] = self._tableau(first)
+        return None, self._begun(self._steps_made[first], sample)
+
+    def _advance(
+        self,
+        output: Array,
+        t: float,
+        sample: Array,
+        return_dict: bool,
+        threshold: Any = None,
+        denoised: bool = True,
+    ) -> Any:
+        """Take the row that comes next in the sample's run, and return what came of it."""
+        run, state = self._run(sample, t)
+        after = self._take(state, output, threshold)
+        result = self._returned(after, denoised)
+        # By the sample that the caller gets the run is known again.
+        self._runs.keep(run, after, result.prev_sample)
+        return result if return_dict else result.to_tuple()

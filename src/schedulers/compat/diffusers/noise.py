@@ -1,0 +1,60 @@
+"""Fresh noise for a step, from what `generator` and `variance_noise` may be."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from schedulers import _checks, arrays
+from schedulers.noise import checked_noise, draw, stage_place
+from schedulers.noise_schedules import Level
+
+Array = Any
+
+
+def fresh(
+    generator: Any, given: Any, like: Array, index: int, *levels: Level
+) -> Array:
+    """Return the noise that was given, or noise like an array for the step of an index."""
+    if given is not None:
+        if generator is not None:
+            raise ValueError("generator and variance_noise must not both be given")
+        given, _ = arrays.like("variance_noise", given, like, tuple(like.shape))
+        return np.array(given) if isinstance(given, np.ndarray) else given
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(like, torch.Tensor):
+        generators = generator if isinstance(generator, (list, tuple)) else [generator]
+        if all(one is None or isinstance(one, torch.Generator) for one in generators):
+            return _of_torch(torch, generators, like)
+    # A run's part of a Brownian path is that between the s / (1 + s) of its ends.
+    high, low = (level.sigma / (level.alpha + level.sigma) for level in levels)
+    try:
+        source = checked_noise(generator)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"generator must be None, an int, a numpy.random.Generator or what else rng may be, or "
+            f"a torch.Generator for torch tensors; got {_checks.shown(generator)}"
+        ) from None
+    return draw(source, stage_place(index, (low, high)), like)
+
+
+def _of_torch(torch: Any, generators: Any, like: Array) -> Array:
+    """Noise from PyTorch's generators, one for the batch or one for each sample."""
+    if len(generators) not in (1, like.shape[0]):
+        raise ValueError(
+            f"generator must be one, or one for each of the {like.shape[0]} samples, "
+            f"got {len(generators)}"
+        )
+    shape = like.shape if len(generators) == 1 else (1, *like.shape[1:])
+    parts = [
+        torch.randn(
+            shape,
+            generator=one,
+            device=like.device if one is None else one.device,
+            dtype=like.dtype,
+        )
+        for one in generators
+    ]
+    return torch.cat(parts).to(like.device) if len(parts) > 1 else parts[0].to(like.device)

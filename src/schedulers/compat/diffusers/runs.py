@@ -1,0 +1,91 @@
+"""Which run a step belongs to, for the methods whose rows weigh earlier evaluations.
+
+The interface hands back the sample that it was given, and nothing else that tells a run. So a run
+is known by that sample: the very array, or one that equals it, at the time that comes next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from schedulers.tableau import State
+
+Array = Any
+
+# Runs that may be open at once; one more takes the place of the oldest.
+_OPEN = 32
+
+
+@dataclass(eq=False)
+class Run:
+    """A run that is not over: its state, and the sample that the caller was given."""
+
+    state: State
+    returned: Array
+    epoch: int
+
+
+class Runs:
+    """The open runs of a scheduler."""
+
+    def __init__(self) -> None:
+        self._open: list[Run] = []
+        # set_timesteps begins a new epoch: a sample that nobody knows is then a new run's.
+        self.epoch = 0
+        self._dropped = False
+
+    def new_epoch(self) -> None:
+        """Take unknown samples for new runs' from now on; the open ones can still go on."""
+        self.epoch += 1
+        self._dropped = False
+
+    def find(self, sample: Array, t: float) -> Run | None:
+        """Return the run that gave this sample; an error where it is at another time."""
+        same = [run for run in self._open if run.returned is sample]
+        expecting = [run for run in self._open if run.state.t == t]
+        for run in reversed(expecting):
+            if run.returned is sample:
+                return run
+        for run in reversed(expecting):
+            if _equal(run.returned, sample):
+                return run
+        if same:
+            raise ValueError(
+                f"timestep must be {same[-1].state.t:g}, which comes next for this sample, got "
+                f"{t:g}; a new run begins with set_timesteps"
+            )
+        return None
+
+    def check_new(self, sample: Array, t: float) -> None:
+        """Refuse to begin a run in mid-grid where it could be one that is open."""
+        shape = tuple(sample.shape)
+        like = [
+            run
+            for run in self._open
+            if run.epoch == self.epoch and tuple(run.returned.shape) == shape
+        ]
+        if like or self._dropped:
+            raise ValueError(
+                f"sample at timestep {t:g} must be one that a step returned, as this method goes "
+                f"on from earlier steps of the same run, of which several may be open: hand back "
+                f"prev_sample, changed in place if it is to be changed; or, for a run that begins "
+                f"here, call set_timesteps before it"
+            )
+
+    def keep(self, run: Run | None, state: State, returned: Array) -> None:
+        """Note what a run, or None for a new one, has come to."""
+        epoch = self.epoch if run is None else run.epoch
+        rest = [other for other in self._open if other is not run]
+        if not state.done:
+            rest.append(Run(state, returned, epoch))
+        self._dropped = self._dropped or len(rest) > _OPEN
+        self._open = rest[-_OPEN:]
+
+
+def _equal(a: Array, b: Array) -> bool:
+    if type(a) is not type(b) or a.dtype != b.dtype or tuple(a.shape) != tuple(b.shape):
+        return False
+    return bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else (a == b).all())
