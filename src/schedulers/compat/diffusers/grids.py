@@ -26,7 +26,7 @@ def spaced(spacing: str, n_train: int, steps: int, offset: int) -> Floats:
     """Times of a number of steps, from the noisiest (Lin et al. 2024, Table 2)."""
     match spacing:
         case "linspace":
-            return np.linspace(0.0, n_train - 1.0, steps, dtype=np.float64)[::-1]
+            return np.arange(steps)[::-1] * ((n_train - 1) / max(steps - 1, 1))
         case "leading":
             return np.arange(steps)[::-1] * float(n_train // steps) + offset
     # Where a time lies halfway between two, the rounding of this very sum decides. For some

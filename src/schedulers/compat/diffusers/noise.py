@@ -14,9 +14,7 @@ from schedulers.noise_schedules import Level
 Array = Any
 
 
-def fresh(
-    generator: Any, given: Any, like: Array, index: int, *levels: Level
-) -> Array:
+def fresh(generator: Any, given: Any, like: Array, index: int, *levels: Level) -> Array:
     """Return the noise that was given, or noise like an array for the step of an index."""
     if given is not None:
         if generator is not None:

@@ -8,6 +8,7 @@ product are each rounded to float32. The least noisy sigma differs from that of 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,9 +91,7 @@ def _uniform(start: float, end: float, n: int) -> Floats:
 def _of_product(product: Callable[[float], float], n: int) -> Floats:
     """Variances of a formula for alphas_cumprod over [0, 1], at most 0.999."""
     values = [product(i / n) for i in range(n + 1)]
-    return np.array(
-        [min(1.0 - b / a, 0.999) for a, b in pairwise(values)], np.float32
-    )
+    return np.array([min(1.0 - b / a, 0.999) for a, b in pairwise(values)], np.float32)
 
 
 def _laplace(t: float) -> float:

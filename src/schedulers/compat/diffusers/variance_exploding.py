@@ -190,12 +190,12 @@ class EulerDiscreteScheduler(SingleStage):
     --------
     >>> scheduler = EulerDiscreteScheduler(use_karras_sigmas=True)
     >>> scheduler.set_timesteps(3)
+    >>> scheduler.sigmas.round(3)
+    array([157.407,   6.505,   0.01 ,   0.   ], dtype=float32)
     >>> x = scheduler.init_noise_sigma * np.array([[1.0, -2.0]])
     >>> for t in scheduler.timesteps:
-    ...     noise = scheduler.scale_model_input(x, t)  # the data is a point at 0
-    ...     x = scheduler.step(noise, t, x).prev_sample
-    >>> float(np.abs(x).max()) < 1e-4
-    True
+    ...     noise_pred = 0.5 * scheduler.scale_model_input(x, t)  # your network
+    ...     x = scheduler.step(noise_pred, t, x).prev_sample
     """
 
     _prediction_types = ("epsilon", "sample", "v_prediction", "original_sample")
@@ -225,15 +225,15 @@ class EulerDiscreteScheduler(SingleStage):
         _checks.choice("timestep_type", timestep_type, ("discrete", "continuous"))
         _checks.choice("final_sigmas_type", final_sigmas_type, ("zero", "sigma_min"))
         self._set_up()
-        sigmas = self._training[::-1]
+        sigmas = np.append(self._training[::-1], 0.0)
         times = np.arange(len(self), dtype=np.float64)[::-1]
-        self._set_sigmas(self._told(times, sigmas), np.append(sigmas, 0.0), None)
+        self._set_sigmas(self._told(times, sigmas), sigmas, None)
 
     def _told(self, times: Floats, sigmas: Floats) -> Floats:
         """Times as the model is told them: log(sigma) / 4, as EDM has it, where that is asked."""
         config = self.config
         if config.timestep_type == "continuous" and self._predicts == "v_prediction":
-            return 0.25 * np.log(sigmas[: len(times)])
+            return 0.25 * np.log(sigmas[:-1])
         return times
 
     def set_timesteps(
@@ -279,8 +279,9 @@ class EulerDiscreteScheduler(SingleStage):
             times, values = self._remap(times, values)
             end = self._training[0] if self.config.final_sigmas_type == "sigma_min" else 0.0
             values = np.append(values, end)
+        times = self._told(times, values)
         self.num_inference_steps = len(times)
-        self._set_sigmas(self._told(times, values), values, device)
+        self._set_sigmas(times, values, device)
 
     def step(
         self,
@@ -420,7 +421,8 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
         steps_offset: int = 0,
     ) -> None:
         self._set_up()
-        self.set_timesteps(num_train_timesteps)
+        times = np.arange(len(self), dtype=np.float64)[::-1]
+        self._set_steps(times, self._training[::-1], None)
 
     def set_timesteps(
         self,
@@ -449,7 +451,9 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
             times = self._spaced(self._check_steps(num_inference_steps, math.inf), n)
         else:
             times = self._steps_from(num_inference_steps, timesteps)
-        times, sigmas = self._remap(times, self._at(times))
+        self._set_steps(*self._remap(times, self._at(times)), device)
+
+    def _set_steps(self, times: Floats, sigmas: Floats, device: Any) -> None:
         told = times.astype(np.float32).tolist()
         values = [*sigmas.astype(np.float32).tolist(), 0.0]
         if len(set(told)) < len(told):

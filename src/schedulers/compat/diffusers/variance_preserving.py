@@ -76,10 +76,13 @@ class VariancePreserving(SchedulerBase):
     def _next_time(self, t: int) -> int:
         """Return the time that the step from this one leads to; below 0 for the final level."""
         (places,) = np.nonzero(self._times == t)
-        if places.size:
-            later = self._times[places[0] + 1 :]
-            return int(later[0]) if later.size else -1
-        return t - len(self) // (self.num_inference_steps or len(self))
+        if not places.size:
+            raise ValueError(
+                f"timestep must be one of the timesteps that set_timesteps set, from "
+                f"{self._times[0]} to {self._times[-1]}, got {t}"
+            )
+        later = self._times[places[0] + 1 :]
+        return int(later[0]) if later.size else -1
 
     def _checked_time(self, timestep: Any) -> int:
         t = number("timestep", timestep)

@@ -1,0 +1,233 @@
+"""Configurations, outputs and errors of diffusers' interface."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from compat.test_diffusers_loops import ALL
+from schedulers.compat.diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+)
+
+X = np.array([[[0.5, -1.0]], [[2.0, 0.1]]], dtype=np.float32)
+
+
+@pytest.mark.parametrize("cls", ALL)
+class TestConfig:
+    def test_by_attribute_and_by_item(self, cls):
+        config = cls(num_train_timesteps=100).config
+        assert config.num_train_timesteps == config["num_train_timesteps"] == 100
+        assert config.get("nothing") is None
+        assert not hasattr(config, "nothing")
+        with pytest.raises(TypeError, match="read-only"):
+            config.beta_start = 1.0
+        with pytest.raises(TypeError, match="read-only"):
+            config["beta_start"] = 1.0
+
+    def test_saved_and_loaded(self, cls, tmp_path):
+        scheduler = cls(beta_schedule="scaled_linear", trained_betas=np.full(1000, 0.01))
+        scheduler.save_pretrained(tmp_path / "pipeline" / "scheduler")
+        file = tmp_path / "pipeline" / "scheduler" / "scheduler_config.json"
+        saved = json.loads(file.read_text())
+        assert saved["_class_name"] == cls.__name__
+        assert "_use_default_values" not in saved
+        for loaded in (
+            cls.from_pretrained(tmp_path / "pipeline", subfolder="scheduler"),
+            cls.from_pretrained(str(file.parent)),
+            cls.from_config(file),
+            cls.from_config(saved),
+        ):
+            assert loaded.config.beta_schedule == "scaled_linear"
+            assert loaded.config.trained_betas == [0.01] * 1000
+            np.testing.assert_array_equal(loaded.betas, scheduler.betas)
+
+    def test_nothing_is_downloaded(self, cls):
+        with pytest.raises(OSError, match="nothing is downloaded"):
+            cls.from_pretrained("somebody/some-model")
+
+    @pytest.mark.parametrize("other", ALL)
+    def test_from_another_scheduler(self, cls, other):
+        given = other(beta_end=0.015, timestep_spacing="trailing")
+        made = cls.from_config(given.config)
+        assert made.config.beta_end == 0.015
+        assert made.config.timestep_spacing == "trailing"
+        # What was only a default there is this class' own default here.
+        assert made.config.beta_start == cls().config.beta_start
+
+    def test_unknown_arguments_are_kept_for_others(self, cls, caplog):
+        config = {"beta_end": 0.03, "solver_order": 2, "_class_name": "DPMSolverMultistepScheduler"}
+        made, unused = cls.from_config(config, return_unused_kwargs=True, more=1)
+        assert made.config.solver_order == 2
+        assert unused["more"] == 1
+        assert not caplog.records
+        cls.from_config({"nonsense": 2})
+        assert "nonsense" in caplog.text
+
+    def test_arguments_go_before_the_configuration(self, cls):
+        made = cls.from_config({"beta_end": 0.03}, beta_end=0.04)
+        assert made.config.beta_end == 0.04
+
+    def test_copies(self, cls):
+        scheduler = cls()
+        scheduler.set_timesteps(5)
+        for twin in (copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))):
+            assert twin.config == scheduler.config
+            np.testing.assert_array_equal(twin.timesteps, scheduler.timesteps)
+
+    def test_length_and_repr(self, cls):
+        assert len(cls(num_train_timesteps=77)) == 77
+        assert cls.__name__ in repr(cls())
+
+
+def test_output_by_attribute_name_and_position():
+    scheduler = DDIMScheduler()
+    scheduler.set_timesteps(10)
+    out = scheduler.step(X, 900, X)
+    assert out.prev_sample is out["prev_sample"] is out[0]
+    assert out.pred_original_sample is out["pred_original_sample"] is out[1]
+    assert out.to_tuple() == out[:2]
+    assert list(out.keys()) == ["prev_sample", "pred_original_sample"]
+    as_tuple = scheduler.step(X, 900, X, return_dict=False)
+    np.testing.assert_array_equal(as_tuple[0], out[0])
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = out.nonsense
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "message"),
+    [
+        (DDIMScheduler, {"beta_schedule": "cosine"}, "beta_schedule must be one of"),
+        (DDIMScheduler, {"prediction_type": "noise"}, "prediction_type must be one of"),
+        (DDIMScheduler, {"timestep_spacing": "karras"}, "timestep_spacing must be one of"),
+        (DDIMScheduler, {"trained_betas": [0.1, 0.2]}, "trained_betas must have"),
+        (DDIMScheduler, {"clip_sample_range": -1.0}, "limit must be"),
+        (DDPMScheduler, {"variance_type": "large"}, "variance_type must be one of"),
+        (EulerDiscreteScheduler, {"final_sigmas_type": "one"}, "final_sigmas_type must be"),
+        (EulerDiscreteScheduler, {"timestep_type": "real"}, "timestep_type must be"),
+        (
+            EulerDiscreteScheduler,
+            {"use_karras_sigmas": True, "use_beta_sigmas": True},
+            "at most one of",
+        ),
+    ],
+)
+def test_bad_arguments(cls, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**arguments)
+
+
+def set_to(cls, steps=10, **config):
+    scheduler = cls(**config)
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: DDIMScheduler().step(X, 0, X), "set_timesteps must be called before step"),
+        (lambda: PNDMScheduler().step(X, 0, X), "set_timesteps must be called before step"),
+        (lambda: set_to(DDIMScheduler).step(X, 1000, X), "timestep must be an integer from 0"),
+        (lambda: set_to(DDIMScheduler).step(X, 1.5, X), "timestep must be an integer from 0"),
+        (lambda: set_to(DDIMScheduler).step(X[:1], 900, X), "model_output at t=900 must have"),
+        (lambda: set_to(DDIMScheduler, 1001), "num_inference_steps must be at most 1000"),
+        (lambda: set_to(DDIMScheduler, 1000, steps_offset=1), "must not begin beyond"),
+        (lambda: set_to(PNDMScheduler, 3), "at least 4"),
+        (lambda: set_to(EulerDiscreteScheduler).step(X, 0, X), "no integer, such as an index"),
+        (lambda: set_to(EulerDiscreteScheduler).step(X, 0.5, X), "one of the scheduler's"),
+        (
+            lambda: set_to(EulerDiscreteScheduler, 1001, timestep_spacing="leading"),
+            "timesteps must differ",
+        ),
+        (lambda: EulerDiscreteScheduler().set_timesteps(5, sigmas=[1.0, 0.0]), "exactly one of"),
+        (lambda: DDPMScheduler().set_timesteps(timesteps=[5, 9]), "strictly decreasing"),
+        (lambda: HeunDiscreteScheduler().set_timesteps(timesteps=[1000, 9]), "must lie between"),
+        (
+            lambda: set_to(DDPMScheduler, variance_type="learned").step(X, 900, X),
+            "model_output must have shape",
+        ),
+        (
+            lambda: set_to(
+                DDIMScheduler, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+            ).step(X, 999, X),
+            "alpha is 0 and noise says nothing",
+        ),
+        (
+            lambda: set_to(DDIMScheduler).step(X, 900, X, eta=1.0, generator=1, variance_noise=X),
+            "must not both be given",
+        ),
+    ],
+)
+def test_bad_calls(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_custom_times_and_sigmas():
+    euler = EulerDiscreteScheduler()
+    euler.set_timesteps(timesteps=[900, 500, 100])
+    np.testing.assert_array_equal(euler.timesteps, [900.0, 500.0, 100.0])
+    sigmas = euler.sigmas
+    euler.set_timesteps(sigmas=sigmas.tolist())
+    np.testing.assert_allclose(euler.sigmas, sigmas)
+    np.testing.assert_allclose(euler.timesteps, [900.0, 500.0, 100.0], rtol=1e-5)
+    heun = HeunDiscreteScheduler()
+    heun.set_timesteps(timesteps=[900, 500])
+    np.testing.assert_array_equal(heun.timesteps, [900.0, 500.0, 500.0])
+    ddpm = DDPMScheduler()
+    ddpm.set_timesteps(timesteps=[900, 500])
+    assert [ddpm.previous_timestep(t) for t in ddpm.timesteps] == [500, -1]
+
+
+@pytest.mark.parametrize("generator", [3, np.random.default_rng, lambda like: np.ones_like(like)])
+def test_noise_sources(generator):
+    scheduler = set_to(DDIMScheduler)
+    one, two = (
+        scheduler.step(
+            X,
+            900,
+            X,
+            eta=1.0,
+            generator=generator(5)
+            if isinstance(generator, type(np.random.default_rng))
+            and generator is np.random.default_rng
+            else generator,
+        ).prev_sample
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert one.dtype == np.float32
+
+
+def test_given_noise_is_left_as_it_was():
+    noise = np.ones_like(X)
+    scheduler = set_to(DDIMScheduler)
+    made = scheduler.step(X, 900, X, eta=1.0, variance_noise=noise).prev_sample
+    np.testing.assert_array_equal(noise, np.ones_like(X))
+    by_function = scheduler.step(X, 900, X, eta=1.0, generator=np.ones_like).prev_sample
+    np.testing.assert_array_equal(made, by_function)
+
+
+def test_seed_names_the_noise_of_each_step():
+    scheduler = set_to(DDPMScheduler)
+    zero = np.zeros((1, 64))
+    first, second = (scheduler.step(zero, t, zero, generator=0).prev_sample for t in (900, 800))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("cls", ALL)
+def test_dtype_in_is_dtype_out(cls, dtype):
+    scheduler = set_to(cls)
+    t, x = scheduler.timesteps[0], X.astype(dtype)
+    assert scheduler.scale_model_input(x, t).dtype == dtype
+    assert scheduler.step(0.5 * x, t, x).prev_sample.dtype == dtype
+    times = np.repeat(scheduler.timesteps[3:4], 2)
+    assert scheduler.add_noise(x, x, times).dtype == dtype

@@ -1,0 +1,48 @@
+"""Agreement with the samples that diffusers gave, over the golden set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compat.diffusers_runs import check
+from golden import space
+
+GOLDEN = json.loads((Path(space.__file__).with_name("diffusers.json")).read_text())
+CASES = GOLDEN["cases"]
+
+
+def name_of(case):
+    base = space.base(case["scheduler"])
+    changed = {k: v for k, v in case["config"].items() if v != base[k]} | case["step"]
+    words = [f"{k}={v}" for k, v in changed.items()]
+    return "-".join([case["scheduler"], str(case["steps"]), *words])
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_same_sample_as_diffusers(case):
+    config = case["config"]
+    if config.get("trained_betas"):
+        config = config | {"trained_betas": space.TRAINED}
+    sample = np.array(case["sample"]).reshape(space.SHAPE)
+    check(case | {"config": config}, sample, case["timesteps"], case["init_noise_sigma"])
+
+
+@pytest.mark.parametrize("scheduler", space.SPACE)
+def test_each_value_of_each_option_is_there(scheduler):
+    cases = [case for case in CASES if case["scheduler"] == scheduler]
+    for option, values in space.SPACE[scheduler].items():
+        there = [case["config"][option] for case in cases]
+        for value in values:
+            if (scheduler, value) == ("PNDMScheduler", "linspace"):
+                continue  # where diffusers' steps never lead to the next timestep
+            assert (value if value is not space.TRAINED else "TRAINED") in there, (option, value)
+    for option, values in space.STEP_SPACE.get(scheduler, {}).items():
+        assert {*values} <= {case["step"][option] for case in cases}, option
+
+
+def test_the_release_is_the_one_that_the_interface_names():
+    from schedulers.compat.diffusers.config import DIFFUSERS_VERSION
+
+    assert GOLDEN["versions"]["diffusers"] == DIFFUSERS_VERSION

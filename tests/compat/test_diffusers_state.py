@@ -1,0 +1,122 @@
+"""One scheduler for several runs: each has its own result, or a clear error."""
+
+import numpy as np
+import pytest
+
+from compat.test_diffusers_loops import ALL, made
+from schedulers.compat.diffusers import HeunDiscreteScheduler, PNDMScheduler
+
+MULTISTAGE = [HeunDiscreteScheduler, PNDMScheduler]
+
+
+def model(x, t):
+    return 0.8 * x - 0.1 * np.tanh(x)
+
+
+def steps_of(scheduler, x, timesteps, seed, copies=False):
+    """A run, step by step, as a generator of samples."""
+    for i, t in enumerate(timesteps):
+        output = model(scheduler.scale_model_input(x, t), t)
+        more = {}
+        if "generator" in scheduler.step.__code__.co_varnames:
+            more["generator"] = np.random.default_rng([seed, i])
+        x = scheduler.step(output, t, x, **more).prev_sample
+        if copies:
+            x = x.copy()
+        yield x
+
+
+def alone(cls, x, seed):
+    scheduler = made(cls)
+    scheduler.set_timesteps(7)
+    *_, last = steps_of(scheduler, x, scheduler.timesteps, seed)
+    return last
+
+
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("shapes", [((2, 3), (5, 4)), ((2, 3), (2, 3))])
+@pytest.mark.parametrize("cls", ALL)
+def test_interleaved_batches(cls, shapes, copies):
+    rng = np.random.default_rng(0)
+    starts = [rng.standard_normal(shape) for shape in shapes]
+    scheduler = made(cls)
+    scheduler.set_timesteps(7)
+    runs = [
+        steps_of(scheduler, x, scheduler.timesteps, seed, copies) for seed, x in enumerate(starts)
+    ]
+    ends = [None, None]
+    turns = [0, 1, 1, 0, 0, 1] * 20
+    for turn in turns:
+        ends[turn] = next(runs[turn], ends[turn])
+    for seed, (x, end) in enumerate(zip(starts, ends, strict=True)):
+        assert next(runs[seed], None) is None
+        np.testing.assert_array_equal(end, alone(cls, x, seed))
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("cls", ALL)
+def test_after_an_aborted_run(cls, again):
+    scheduler = made(cls)
+    scheduler.set_timesteps(7)
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    for taken in range(1, 8):
+        aborted = steps_of(scheduler, x + 1.0, scheduler.timesteps, seed=9)
+        for _ in range(taken):
+            next(aborted)
+        if again:
+            scheduler.set_timesteps(7)
+        *_, last = steps_of(scheduler, x, scheduler.timesteps, seed=0)
+        np.testing.assert_array_equal(last, alone(cls, x, 0))
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_set_timesteps_for_another_batch_leaves_the_first_one_going(cls):
+    if cls not in MULTISTAGE:
+        pytest.skip("each step is told by its timestep alone, in the grid that is set")
+    scheduler = made(cls)
+    scheduler.set_timesteps(7)
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    first = steps_of(scheduler, x, scheduler.timesteps, seed=0)
+    for _ in range(4):
+        last = next(first)
+    scheduler.set_timesteps(10)
+    list(steps_of(scheduler, x + 1.0, scheduler.timesteps, seed=0))
+    for last in first:
+        pass
+    np.testing.assert_array_equal(last, alone(cls, x, 0))
+
+
+@pytest.mark.parametrize("cls", MULTISTAGE)
+class TestWhatCannotBeTold:
+    def begun(self, cls, steps=3):
+        scheduler = cls()
+        scheduler.set_timesteps(7)
+        x = np.ones((2, 3))
+        for x in list(steps_of(scheduler, x, scheduler.timesteps[:steps], seed=0)):
+            pass
+        return scheduler, x, scheduler.timesteps[steps]
+
+    def test_an_unknown_sample_in_mid_grid(self, cls):
+        scheduler, x, t = self.begun(cls)
+        with pytest.raises(ValueError, match=r"sample at timestep .* call set_timesteps before it"):
+            scheduler.step(x, t, x + 1.0)
+
+    def test_a_sample_at_another_time(self, cls):
+        scheduler, x, _ = self.begun(cls)
+        with pytest.raises(ValueError, match=r"timestep must be .*, which comes next"):
+            scheduler.step(x, scheduler.timesteps[-1], x)
+
+    def test_a_sample_changed_in_place_is_the_run_s(self, cls):
+        scheduler, x, t = self.begun(cls)
+        x[0] = 5.0
+        assert scheduler.step(x, t, x).prev_sample.shape == (2, 3)
+
+    def test_another_shape_begins_its_own_run(self, cls):
+        scheduler, _, t = self.begun(cls, steps=3)
+        if cls is HeunDiscreteScheduler:
+            t = scheduler.timesteps[3]
+        y = np.ones((4,))
+        fresh = cls()
+        fresh.set_timesteps(7)
+        expected = fresh.step(0.5 * y, t, y).prev_sample
+        np.testing.assert_array_equal(scheduler.step(0.5 * y, t, y).prev_sample, expected)

@@ -1,0 +1,43 @@
+"""Write diffusers.json: what the installed diffusers gives for the golden cases.
+
+Run from tests/ in an environment that has it: python -m golden.generate
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+
+from golden import peer, space
+
+
+def golden(case):
+    """A case with its answer, to the digits of float32."""
+    scheduler, x = peer.run(case)
+    times = np.asarray(scheduler.timesteps, np.float64)
+    return case | {
+        "init_noise_sigma": float(f"{float(scheduler.init_noise_sigma):.9g}"),
+        "timesteps": [float(f"{t:.9g}") for t in times[[0, len(times) // 2, -1]]],
+        "evaluations": len(times),
+        "sample": [float(f"{value:.9g}") for value in x.ravel()],
+    }
+
+
+if __name__ == "__main__":
+    cases = []
+    for case in space.fixed_cases():
+        answer = golden(case)
+        if not np.isfinite(answer["sample"]).all():
+            sys.exit(f"diffusers gives NaN for {case}")
+        if answer["config"].get("trained_betas"):
+            answer["config"] = answer["config"] | {"trained_betas": "TRAINED"}
+        cases.append(answer)
+    versions = {"diffusers": diffusers.__version__, "torch": torch.__version__}
+    versions["numpy"] = np.__version__
+    lines = ",\n".join(json.dumps(case) for case in cases)
+    text = f'{{"versions": {json.dumps(versions)},\n"cases": [\n{lines}\n]}}\n'
+    Path(__file__).with_name("diffusers.json").write_text(text)
+    print(f"{len(cases)} cases, {len(text)} bytes")
