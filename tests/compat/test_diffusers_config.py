@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compat.test_diffusers_loops import ALL
+from schedulers import BrownianPath
 from schedulers.compat.diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -186,24 +187,25 @@ def test_custom_times_and_sigmas():
     assert [ddpm.previous_timestep(t) for t in ddpm.timesteps] == [500, -1]
 
 
-@pytest.mark.parametrize("generator", [3, np.random.default_rng, lambda like: np.ones_like(like)])
-def test_noise_sources(generator):
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda: 3,
+        lambda: [3, 4],
+        lambda: np.random.default_rng(5),
+        lambda: np.ones_like,
+        lambda: BrownianPath([3, 4]),
+    ],
+)
+def test_noise_sources(source):
     scheduler = set_to(DDIMScheduler)
     one, two = (
-        scheduler.step(
-            X,
-            900,
-            X,
-            eta=1.0,
-            generator=generator(5)
-            if isinstance(generator, type(np.random.default_rng))
-            and generator is np.random.default_rng
-            else generator,
-        ).prev_sample
-        for _ in range(2)
+        scheduler.step(X, 900, X, eta=1.0, generator=source()).prev_sample for _ in range(2)
     )
     np.testing.assert_array_equal(one, two)
     assert one.dtype == np.float32
+    with pytest.raises(TypeError, match="generator must be None, an int"):
+        scheduler.step(X, 900, X, eta=1.0, generator="seed")
 
 
 def test_given_noise_is_left_as_it_was():

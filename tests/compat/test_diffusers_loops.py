@@ -81,8 +81,8 @@ def test_loop_with_guidance(cls):
 def test_image_to_image(cls):
     scheduler = made(cls)
     model = exact_model(scheduler)
-    scheduler.set_timesteps(50)
-    begin = 25 * scheduler.order
+    scheduler.set_timesteps(200)
+    begin = 100 * scheduler.order
     timesteps = scheduler.timesteps[begin:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)

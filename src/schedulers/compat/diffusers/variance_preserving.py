@@ -234,7 +234,7 @@ class DDIMScheduler(VariancePreserving):
         stage, noise = tableau.stages[0], None
         if stage.c:
             index = int(stage.level.t)
-            noise = stage.c, fresh(generator, variance_noise, state.carried, index, *tableau.levels)
+            noise = stage.c, fresh(generator, variance_noise, state, index, *tableau.levels)
         threshold = self._threshold(rederive_noise=bool(use_clipped_model_output))
         result = self._returned(self._take(state, model_output, threshold, noise))
         return result if return_dict else result.to_tuple()
@@ -363,7 +363,7 @@ class DDPMScheduler(VariancePreserving):
             noise = self._noise(
                 tableau,
                 variance,
-                lambda: fresh(generator, variance_noise, x, index, *tableau.levels),
+                lambda: fresh(generator, variance_noise, state, index, *tableau.levels),
             )
         result = self._returned(self._take(state, model_output, self._threshold(), noise))
         return result if return_dict else result.to_tuple()
