@@ -7,7 +7,7 @@ import numpy as np
 
 SHAPE = (2, 3, 2, 2)
 BETAS = ["linear", "scaled_linear", "squaredcos_cap_v2"]
-TRAINED = np.linspace(1e-4, 0.03, 1000).tolist()
+TRAINED = np.linspace(2e-4, 0.018, 1000).tolist()
 PREDICTIONS = ["epsilon", "sample", "v_prediction"]
 SPACINGS = ["leading", "linspace", "trailing"]
 THRESHOLDS = {

@@ -24,7 +24,7 @@ _REMAPPED = {
 
 def spaced(spacing: str, n_train: int, steps: int, offset: int) -> Floats:
     """Times of a number of steps, from the noisiest (Lin et al. 2024, Table 2)."""
-    times: Floats
+    times: Any
     match spacing:
         case "linspace":
             times = np.arange(steps)[::-1] * ((n_train - 1) / max(steps - 1, 1))
@@ -34,7 +34,7 @@ def spaced(spacing: str, n_train: int, steps: int, offset: int) -> Floats:
             # Where a time lies halfway between two, the rounding of this very sum decides. For some
             # numbers of steps it has an entry too many, at a time of -1, which is left out.
             times = np.round(np.arange(n_train, 0, -n_train / steps))[:steps] - 1.0
-    return times
+    return np.asarray(times, np.float64)
 
 
 def custom(timesteps: ArrayLike, n_train: int) -> Floats:
