@@ -18,11 +18,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
-from schedulers.compat.diffusers import DDIMScheduler
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 import schedulers
+from schedulers.compat.diffusers import DDIMScheduler
 from schedulers.models import Guided, per_sample
 
 NO_CLASS = 10  # the network's label of no particular class
