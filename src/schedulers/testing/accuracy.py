@@ -1,0 +1,219 @@
+"""Laws of what comes out: on a point, on Gaussian data, and on data that is not Gaussian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from schedulers.analytic import Gaussian
+from schedulers.testing.black_box import black_box_law
+from schedulers.testing.cases import zeros
+from schedulers.testing.failures import Check, expect, expect_close, shown
+from schedulers.testing.models import VE, Mixture, exact
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from schedulers.testing.cases import SamplerCase
+
+    Floats = NDArray[np.float64]
+
+EPS = float(np.finfo(np.float64).eps)
+STEPS = (20, 40, 80, 160, 320)
+# Below this, in units of the samples, rounding has a part of more than 1e-3 in an error.
+FLOOR = 1e-10
+# What is left of O(h**2) in an order estimated from three step counts, the last of 320 steps.
+ORDER_SLACK = 0.1
+
+
+def rounding(x: Floats) -> float:
+    """Bound of a run's rounding: some tens of operations on numbers as large as the start."""
+    return 256.0 * EPS * float(np.abs(x).max(initial=1.0))
+
+
+@Check
+def check_point_mass(case: SamplerCase) -> None:
+    """Where the data is one point, D is that point at once, and a run ends where it should.
+
+    Without noise, x - x_0 falls in proportion to sigma, in any number of steps: along the exact
+    flow the noise estimate is constant (Karras et al. 2022, eq. 3, with D constant). A run that
+    ends clean ends at the point, with fresh noise too. A failure means weights that do not add up:
+    those of D to 1, those of the noise estimates to the next sigma.
+    """
+    rng = case.rng("point")
+    look_at = "the weights of D (their sum is 1) and of the noise estimates (it is the next sigma)"
+    for steps in range(case.min_steps, case.min_steps + 8):
+        sigmas = case.sigmas(rng, steps)
+        point, eps = rng.normal(size=4), rng.normal(size=(2, 4))
+        x = point + sigmas[0] * eps
+        where = f"in {steps} step{'s' * (steps > 1)} of {shown(sigmas)}"
+        if not case.stochastic:
+            got = case.run(exact(Gaussian(point, 0.0)), x, sigmas)
+            what = "the point plus the last sigma times the noise of the start"
+            expected = point + sigmas[-1] * eps
+            expect_close(got, expected, rounding(x), what=what, where=where, look_at=look_at)
+            continue
+        start = np.broadcast_to(point, x.shape).copy()
+        got = case.run(exact(Gaussian(point, 0.0)), start, sigmas, zeros)
+        what = "from the point itself and with no noise, the point"
+        expect_close(got, point, rounding(x), what=what, where=where, look_at=look_at)
+        if sigmas[-1] == 0.0:
+            got = case.run(exact(Gaussian(point, 0.0)), x, sigmas)
+            expect_close(
+                got,
+                point,
+                rounding(x),
+                what="at the clean level, the point",
+                where=where,
+                look_at="the last step, to sigma = 0, which adds no noise and has no weight of e",
+            )
+
+
+@Check
+def check_point_mass_variance(case: SamplerCase) -> None:
+    """Where the data is one point, a stochastic run ends with the variance of its last level.
+
+    Each step takes N(x_0, sigma**2) to N(x_0, sigma'**2) exactly (Ho et al. 2020, eq. 7, the
+    posterior of the path; Song et al. 2021, lemma 1). A failure means that the fresh noise and what
+    is kept of the old do not add up, kept**2 + fresh**2 = sigma'**2, or that the fresh noise is not
+    fresh.
+    """
+    rng = case.rng("point variance")
+    for steps in range(case.min_steps, case.min_steps + 6):
+        sigmas = case.sigmas(rng, steps, clean=False)
+        law = black_box_law(case.sampler, Gaussian([0.7], 0.0), sigmas, initial=None)
+        expected = float(sigmas[-1]) ** 2
+        expect_close(
+            law.cov,
+            expected,
+            1e-9 * max(expected, rounding(sigmas)),
+            what="a variance of the last sigma squared",
+            where=f"in {steps} step{'s' * (steps > 1)} of {shown(sigmas)}",
+            look_at="the weight of fresh noise, what of the old noise is kept beside it, and that "
+            "each draw is used once",
+        )
+
+
+@Check
+def check_order(case: SamplerCase) -> None:
+    """On Gaussian data, samples converge to the exact probability flow in the order claimed.
+
+    The flow of a Gaussian is known in closed form (`Gaussian.flow`). The error at 20 to 320 steps
+    must fall as steps**-order. An order of 0 means another limit: a wrong equation. One below the
+    claim means a wrong higher-order term: its weights, the estimates that they go with, or the
+    levels at which the model was evaluated.
+    """
+    rng = case.rng("order")
+    root = rng.normal(size=(5, 5)) * np.array([0.2, 0.5, 1.0, 2.0, 4.0])
+    data = Gaussian(rng.normal(size=5), root @ root.T + 0.05 * np.eye(5))
+    noise = rng.normal(size=(4, 5))
+
+    def error(sigmas: Floats) -> float:
+        x = data.mean + noise * math.hypot(1.0, sigmas[0])
+        got = case.run(exact(data), x, sigmas)
+        return _rms(got - _limit(data, x, sigmas))
+
+    _expect_order(case, error, "the exact probability flow of a Gaussian")
+
+
+@Check
+def check_order_nonlinear(case: SamplerCase) -> None:
+    """On data that is not Gaussian, too, samples converge to the exact flow in the order claimed.
+
+    On a line the flow keeps the distribution function, F'(x') = F(x), here of a mixture of two
+    normal distributions. A failure where `check_order` passes means a method that is of its order
+    for linear equations alone.
+    """
+    data, rng = Mixture(), case.rng("nonlinear")
+    starts = rng.uniform(-1.5, 1.5, 6)
+
+    def error(sigmas: Floats) -> float:
+        x = starts * math.hypot(1.0, sigmas[0])
+        got = case.run(data.denoiser, x[:, None], sigmas)[:, 0]
+        return _rms(got - _mixture_limit(data, x, sigmas))
+
+    _expect_order(case, error, "the exact probability flow of a mixture")
+
+
+@Check
+def check_marginals(case: SamplerCase) -> None:
+    """On Gaussian data, the samples' distribution converges to the data's in the order claimed.
+
+    The mean and the covariance of the output are exact (`black_box_law`), from a start that has the
+    distribution of the first level. Their errors at 20 to 320 steps must fall as steps**-order. An
+    order of 0 means another limit: the wrong amount of fresh noise, or noise that is used twice.
+    """
+    rng = case.rng("marginals")
+    variances = np.array([0.1, 1.0, 6.0])
+    basis, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    mean = rng.normal(size=3)
+    data = Gaussian(mean, (basis * variances) @ basis.T)
+
+    def error(sigmas: Floats) -> float:
+        start = Gaussian(mean, data.cov + sigmas[0] ** 2 * np.eye(3))
+        law = black_box_law(case.sampler, data, sigmas, initial=start)
+        clean = sigmas[-1] == 0.0
+        total = variances + (sigmas[-2] if clean else sigmas[-1]) ** 2
+        target = variances**2 / total if clean else total
+        scale = basis / np.sqrt(target)
+        off = scale.T @ law.cov @ scale - np.eye(3)
+        return _rms(np.append(off, (law.mean - mean) @ scale))
+
+    _expect_order(case, error, "the distribution of the data at the last level")
+
+
+def _limit(data: Gaussian, x: Floats, sigmas: Floats) -> Floats:
+    """Where infinitely many steps lead; to the clean level, D of the last level above it."""
+    clean = sigmas[-1] == 0.0
+    s = float(sigmas[-2] if clean else sigmas[-1])
+    end = data.flow(VE, x, float(sigmas[0]), s)
+    return np.asarray(exact(data)(end, s) if clean else end)
+
+
+def _mixture_limit(data: Mixture, x: Floats, sigmas: Floats) -> Floats:
+    clean = sigmas[-1] == 0.0
+    s = float(sigmas[-2] if clean else sigmas[-1])
+    end = data.flow(x, float(sigmas[0]), s)
+    return np.asarray(data.denoiser(end, s) if clean else end)
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _expect_order(case: SamplerCase, error: Callable[[Floats], float], limit: str) -> None:
+    """Measure the order from the finest errors that rounding has no part in."""
+    steps, errors = [], []
+    for n in STEPS:
+        steps.append(n)
+        errors.append(error(case.fine_sigmas(n)))
+        if errors[-1] < FLOOR:
+            break
+    clear = [e for e in errors if e >= FLOOR]
+    if len(clear) < 2:  # exact, or as good as that
+        return
+    orders = [math.log2(coarse / fine) for coarse, fine in pairwise(clear)]
+    # An estimate is off by O(h): two of them make one that is off by O(h**2).
+    order = 2.0 * orders[-1] - orders[-2] if len(orders) > 1 else orders[-1]
+    table = ", ".join(f"{e:.2e} at {n}" for n, e in zip(steps, errors, strict=True))
+    wrong_limit = order < 0.5
+    expect(
+        order >= case.order - ORDER_SLACK,
+        f"errors that fall in order {case.order:g} to 0, the limit being {limit}",
+        f"order {order:.2f}: errors {table} steps, on {shown(case.fine_sigmas(STEPS[0]))}",
+        (
+            "the update itself, which leads elsewhere in small steps: signs, factors, "
+            + (
+                "the weight of fresh noise, noise drawn twice or not at all"
+                if case.stochastic
+                else "which sigma goes where, noise that is added"
+            )
+            if wrong_limit
+            else "the terms beyond first order: their weights, which earlier estimate each goes "
+            "with, and the first steps, for which there are none"
+        ),
+    )

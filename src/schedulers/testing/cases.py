@@ -1,0 +1,176 @@
+"""A case: a sampler, and what is claimed of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers import _checks
+from schedulers.grids import karras_sigmas
+from schedulers.testing.failures import CheckFailed, expect
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from schedulers.testing.models import Denoiser
+
+    Floats = NDArray[np.float64]
+    Noise = Callable[[Any], Any]
+    Sampler = Callable[[Denoiser, Any, Floats, Noise], Any]
+    Grid = Callable[[int], ArrayLike]
+
+
+@dataclass(frozen=True)
+class SamplerCase:
+    """A sampler, and what is claimed of it.
+
+    Parameters
+    ----------
+    sampler : callable
+        ``sampler(denoiser, x, sigmas, noise)`` returns the sample at ``sigmas[-1]`` for the sample
+        x at ``sigmas[0]``, in Karras's convention: x = x_0 + sigma eps, and ``denoiser(x, sigma)``
+        returns the denoised estimate. `sigmas` fall, and the last may be 0; ``noise(x)`` returns
+        fresh standard normal noise of x's shape and dtype.
+    order : float
+        The order of convergence, of the samples for a deterministic sampler and of their
+        distribution for a stochastic one.
+    stochastic : bool
+        Whether it draws noise.
+    grid : callable, optional
+        ``grid(steps)`` returns the sigmas that it is run on, steps + 1 of them. By default it is
+        run on uneven random ones, and on Karras's for its order.
+    sigma_min, sigma_max : float
+        Between which sigmas it is run, where there is no `grid`.
+    min_steps : int
+        The fewest steps that it can take.
+    seed : int
+        Of all that is random in the checks.
+    name : str
+        What a failure calls it; by default the sampler's own name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is none such.
+    """
+
+    sampler: Sampler
+    _: KW_ONLY
+    order: float
+    stochastic: bool = False
+    grid: Grid | None = None
+    sigma_min: float = 0.02
+    sigma_max: float = 80.0
+    min_steps: int = 1
+    seed: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _checks.function("sampler", self.sampler, "(denoiser, x, sigmas, noise)")
+        _checks.settle(self, "order", above=0.0)
+        _checks.boolean("stochastic", self.stochastic)
+        if self.grid is not None:
+            _checks.function("grid", self.grid, "(steps)")
+        _checks.settle(self, "sigma_min", above=0.0)
+        _checks.settle(self, "sigma_max", above=self.sigma_min)
+        _checks.integer("min_steps", self.min_steps, at_least=1)
+        _checks.integer("seed", self.seed, at_least=0)
+
+    @property
+    def title(self) -> str:
+        """What a failure calls it."""
+        return self.name or getattr(self.sampler, "__name__", repr(self.sampler))
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """Return a generator of the case's seed, one of its own for each purpose."""
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+
+    def sigmas(
+        self, rng: np.random.Generator, steps: int | None = None, clean: bool | None = None
+    ) -> Any:
+        """Draw levels: the grid's, or uneven ones that end clean or, half the time, do not."""
+        if steps is None:
+            steps = int(rng.integers(self.min_steps, self.min_steps + 8))
+        if self.grid is not None:
+            return np.asarray(self.grid(steps), np.float64)
+        gaps = rng.uniform(0.1, 1.0, steps)
+        logs = np.concatenate([[0.0], np.cumsum(gaps)]) / gaps.sum()
+        sigmas = self.sigma_max * (self.sigma_min / self.sigma_max) ** logs
+        if clean or (clean is None and rng.integers(2)):
+            sigmas[-1] = 0.0
+        return sigmas
+
+    def fine_sigmas(self, steps: int) -> Floats:
+        """Levels for the order of convergence; if not the grid's, they end well above 0."""
+        if self.grid is not None:
+            return np.asarray(self.grid(steps), np.float64)
+        low = max(self.sigma_min, self.sigma_max / 200.0)
+        return np.asarray(karras_sigmas(steps + 1, low, self.sigma_max)[:-1])
+
+    def run(self, denoiser: Denoiser, x: Any, sigmas: Floats, noise: Noise | None = None) -> Any:
+        """Call the sampler, watching what it hands to the denoiser and what it returns."""
+        noise = noise or Normal(self.rng("noise"))
+        got = self.sampler(_watched(denoiser, x), x, sigmas, noise)
+        expect(
+            isinstance(got, np.ndarray) and got.shape == x.shape,
+            f"an array of x's shape, {x.shape}",
+            f"{type(got).__name__} of shape {np.shape(got)}",
+            "what the sampler returns",
+        )
+        expect(
+            np.isfinite(got).all(),
+            "finite samples",
+            f"NaN or infinity, of x within {np.abs(x).max(initial=0.0):.3g} at sigmas={sigmas}",
+            "divisions by a sigma or by a step's length that may be 0, such as in the last step",
+        )
+        return got
+
+
+@dataclass
+class Normal:
+    """Noise of a seed: ``noise(x)`` of x's shape and dtype; `draws` counts."""
+
+    generator: np.random.Generator
+    rows: slice | Any = field(default_factory=lambda: slice(None))
+    batch: int | None = None
+    draws: int = 0
+
+    def __call__(self, like: Any) -> Any:
+        """Draw for the whole batch, and return the rows that there are."""
+        self.draws += 1
+        shape = like.shape if self.batch is None else (self.batch, *like.shape[1:])
+        drawn = self.generator.standard_normal(shape)
+        if self.batch is not None:
+            drawn = drawn[self.rows]
+        return np.asarray(drawn).astype(like.dtype)
+
+
+def zeros(like: Any) -> Any:
+    """Noise that is 0."""
+    return np.zeros(like.shape, like.dtype)
+
+
+def _watched(denoiser: Denoiser, x: Any) -> Denoiser:
+    """Refuse what no denoiser can be asked."""
+
+    def watched(y: Any, s: float) -> Any:
+        level = np.unique(np.asarray(s, np.float64))
+        if level.size != 1 or not 0.0 < level[0] < np.inf:
+            raise CheckFailed(
+                "the denoiser to be called at one finite sigma above 0",
+                f"a call at sigma={s}",
+                "the step that ends clean, which has no evaluation at its end",
+            )
+        if not isinstance(y, np.ndarray) or y.shape != x.shape:
+            raise CheckFailed(
+                f"the denoiser to be called with an array of x's shape, {x.shape}",
+                f"{type(y).__name__} of shape {np.shape(y)}",
+                "what is handed to the denoiser",
+            )
+        return denoiser(y, float(level[0]))
+
+    return watched

@@ -1,0 +1,189 @@
+"""The checks by kind of case, and the ways to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from schedulers.testing import accuracy
+from schedulers.testing.cases import SamplerCase
+from schedulers.testing.failures import Check, CheckFailed, ChecksFailed
+from schedulers.testing.scheduler_cases import SchedulerCase, scheduler_case
+
+if TYPE_CHECKING:
+    from schedulers.scheduler import Scheduler
+    from schedulers.testing.cases import Grid, Sampler
+
+DETERMINISTIC = (
+    accuracy.check_point_mass,
+    accuracy.check_order,
+    accuracy.check_order_nonlinear,
+)
+STOCHASTIC = (
+    accuracy.check_point_mass,
+    accuracy.check_point_mass_variance,
+    accuracy.check_marginals,
+)
+SCHEDULER: tuple[Check, ...] = ()
+
+
+def checks_for(case: SamplerCase) -> tuple[Check, ...]:
+    """Return the checks that apply to a case."""
+    checks = STOCHASTIC if case.stochastic else DETERMINISTIC
+    return (*checks, *SCHEDULER) if isinstance(case, SchedulerCase) else checks
+
+
+def check_sampler(
+    sampler: Sampler,
+    *,
+    order: float,
+    stochastic: bool = False,
+    grid: Grid | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    **options: Any,
+) -> None:
+    """Run every check that applies to a sampler of any origin.
+
+    Parameters
+    ----------
+    sampler, order, stochastic, grid, **options
+        As for `SamplerCase`.
+    expected_failures : mapping of str to str, optional
+        Names of checks that fail, and why that is as it should be. One that does not fail is a
+        failure too.
+
+    Raises
+    ------
+    ChecksFailed
+        If checks fail: one error that says all of what failed.
+    TypeError, ValueError
+        If a parameter is none such.
+
+    Examples
+    --------
+    >>> def denoise_at_once(denoiser, x, sigmas, noise):
+    ...     return denoiser(x, sigmas[0])
+    >>> try:
+    ...     check_sampler(denoise_at_once, order=1)
+    ... except ChecksFailed as error:
+    ...     print(*(failure.check for failure in error.failures))
+    check_point_mass check_order check_order_nonlinear
+    """
+    case = SamplerCase(sampler, order=order, stochastic=stochastic, grid=grid, **options)
+    run_checks(case, expected_failures)
+
+
+def check_scheduler(
+    scheduler: Scheduler,
+    *,
+    order: float = 1.0,
+    grid: Grid | None = None,
+    seed: int = 0,
+    expected_failures: Mapping[str, str] | None = None,
+) -> None:
+    """Run every check that applies to a scheduler: those of samplers, and those of its own loops.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+        On any schedule, with any parameters; its `threshold` is set aside.
+    order, grid, seed
+        As for `SamplerCase`.
+    expected_failures : mapping of str to str, optional
+        As for `check_sampler`.
+
+    Raises
+    ------
+    ChecksFailed
+        If checks fail: one error that says all of what failed.
+    TypeError, ValueError
+        If a parameter is none such.
+
+    Examples
+    --------
+    >>> from schedulers import Heun, VPSchedule
+    >>> check_scheduler(Heun(VPSchedule()), order=2)
+    """
+    run_checks(scheduler_case(scheduler, order=order, grid=grid, seed=seed), expected_failures)
+
+
+def parametrize_with_checks(
+    cases: Iterable[SamplerCase | Scheduler],
+    *,
+    expected_failures: Callable[[SamplerCase], Mapping[str, str]] | None = None,
+) -> Any:
+    """Make a pytest test of every check of every case.
+
+    Parameters
+    ----------
+    cases : iterable of SamplerCase or Scheduler
+        A scheduler by itself is a case that claims first order.
+    expected_failures : callable, optional
+        ``expected_failures(case)`` returns names of checks and why they fail: tests that are
+        expected to, strictly.
+
+    Returns
+    -------
+    pytest.MarkDecorator
+        For a function of ``(case, check)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a case is none, or a name is that of no check that applies.
+
+    Examples
+    --------
+    >>> from schedulers import DDIM, VPSchedule
+    >>> @parametrize_with_checks([DDIM(VPSchedule())])
+    ... def test_ddim(case, check):
+    ...     check(case)
+    """
+    import pytest
+
+    params = []
+    for case in cases:
+        if not isinstance(case, SamplerCase):
+            case = scheduler_case(case)
+        excused = dict(expected_failures(case) if expected_failures else {})
+        checks = checks_for(case)
+        _refuse_unknown(excused, checks)
+        for check in checks:
+            reason = excused.get(check.name)
+            marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+            params.append(pytest.param(case, check, id=f"{case.title}-{check.name}", marks=marks))
+    return pytest.mark.parametrize(("case", "check"), params)
+
+
+def run_checks(case: SamplerCase, expected_failures: Mapping[str, str] | None = None) -> None:
+    """Run every check that applies, and raise one `ChecksFailed` for all that fail."""
+    excused = dict(expected_failures or {})
+    checks = checks_for(case)
+    _refuse_unknown(excused, checks)
+    outcomes = [_outcome(check, case, excused) for check in checks]
+    failures = [failure for failure in outcomes if failure is not None]
+    if failures:
+        raise ChecksFailed(failures)
+
+
+def _outcome(check: Check, case: SamplerCase, excused: Mapping[str, str]) -> CheckFailed | None:
+    try:
+        check(case)
+    except CheckFailed as failure:
+        return None if check.name in excused else failure
+    if check.name not in excused:
+        return None
+    return CheckFailed(
+        expected=f"a failure, for the reason given: {excused[check.name]}",
+        got="the law holds",
+        look_at="expected_failures, which is out of date",
+    ).named(check, case)
+
+
+def _refuse_unknown(excused: Mapping[str, str], checks: Iterable[Check]) -> None:
+    names = [check.name for check in checks]
+    unknown = sorted(set(excused) - set(names))
+    if unknown:
+        raise ValueError(
+            f"expected_failures must name checks that apply, such as {names[0]!r}, got {unknown}"
+        )

@@ -1,0 +1,108 @@
+"""A `Scheduler` as a case: on its own schedule, seen in Karras's convention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers import _checks
+from schedulers.parameterization import to_output
+from schedulers.scheduler import Scheduler
+from schedulers.testing.cases import SamplerCase
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from schedulers.noise_schedules import NoiseSchedule
+    from schedulers.testing.cases import Grid, Noise, Sampler
+    from schedulers.testing.models import Denoiser
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerCase(SamplerCase):
+    """A scheduler, and what is claimed of it; made by `scheduler_case`."""
+
+    scheduler: Scheduler
+
+    @property
+    def title(self) -> str:
+        """What a failure calls it."""
+        return self.name or repr(self.scheduler)
+
+
+def scheduler_case(
+    scheduler: Scheduler,
+    *,
+    order: float = 1.0,
+    grid: Grid | None = None,
+    seed: int = 0,
+    name: str = "",
+) -> SchedulerCase:
+    """Make a case of a scheduler."""
+    if not isinstance(scheduler, Scheduler):
+        raise TypeError(f"scheduler must be a Scheduler, got {_checks.shown(scheduler)}")
+    scheduler = replace(scheduler, threshold=None)
+    low, high = sigma_range(scheduler.schedule)
+    tableau = scheduler.tableau(sigmas=np.geomspace(high, low, 9))
+    return SchedulerCase(
+        sampler=as_sampler(scheduler),
+        order=order,
+        stochastic=tableau.draws_noise,
+        grid=grid,
+        sigma_min=low,
+        sigma_max=high,
+        seed=seed,
+        name=name,
+        scheduler=scheduler,
+    )
+
+
+def sigma_range(schedule: NoiseSchedule) -> tuple[float, float]:
+    """Sigmas within a schedule's range, and within those that models are for."""
+    low, high = schedule._karras_range()
+    return max(0.02, 1.01 * low), min(80.0, 0.99 * high)
+
+
+def as_sampler(scheduler: Scheduler) -> Sampler:
+    """A scheduler as ``sampler(denoiser, x, sigmas, noise)``, in Karras's convention.
+
+    The run is on the scheduler's own schedule and with its own prediction type; the sample and the
+    denoiser are translated, x_t = alpha_t x.
+    """
+
+    def sampler(denoiser: Denoiser, x: Any, sigmas: Floats, noise: Noise) -> Any:
+        schedule = scheduler.schedule
+        model = as_model(denoiser, schedule, scheduler.prediction_type)
+        begin, end = (_alpha(schedule, s) for s in (sigmas[0], sigmas[-1]))
+        return scheduler.sample(model, begin * x, sigmas=sigmas, rng=_Source(noise)) / end
+
+    return sampler
+
+
+def as_model(denoiser: Denoiser, schedule: NoiseSchedule, prediction_type: str) -> Denoiser:
+    """Make ``denoiser(y, s)``, in Karras's convention, a model of a schedule."""
+
+    def model(x: Any, t: float) -> Any:
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        denoised = denoiser(x / alpha, sigma / alpha)
+        noise = (x - alpha * denoised) / sigma
+        return to_output(prediction_type, denoised, noise, alpha, sigma)
+
+    return model
+
+
+def _alpha(schedule: NoiseSchedule, sigma: float) -> float:
+    return schedule.alpha(schedule.timestep(float(sigma))) if sigma else 1.0
+
+
+class _Source(np.random.Generator):
+    def __init__(self, noise: Noise) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._noise = noise
+
+    def standard_normal(self, shape: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return self._noise(np.empty(shape))
