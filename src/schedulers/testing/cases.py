@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Sampler = Callable[[Denoiser, Any, Floats, Noise], Any]
     Grid = Callable[[int], ArrayLike]
 
+EPS = float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True)
 class SamplerCase:
@@ -128,6 +130,22 @@ class SamplerCase:
             "divisions by a sigma or by a step's length that may be 0, such as in the last step",
         )
         return got
+
+    def rounding(self, denoiser: Denoiser, x: Any, sigmas: Floats, unit: float = EPS) -> float:
+        """Bound of what rounding does to a run's samples.
+
+        Every evaluation is disturbed by 1e-6 of what goes into it and comes out of it; what that
+        does to the samples, brought down to the rounding of the dtype, is the run's condition.
+        """
+        rng, small = self.rng("rounding"), 1e-6
+
+        def disturbed(y: Any, s: float) -> Any:
+            out = denoiser(y + small * np.abs(y) * rng.uniform(-1, 1, y.shape), s)
+            return out + small * (np.abs(y) + np.abs(out)) * rng.uniform(-1, 1, y.shape)
+
+        plain = self.run(denoiser, x, sigmas)
+        moved = np.abs(self.run(disturbed, x, sigmas) - plain).max(initial=0.0) / small
+        return 64.0 * unit * float(moved + np.abs(plain).max(initial=0.0) + 1.0)
 
 
 @dataclass

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedulers.testing import accuracy
+from schedulers.testing import (
+    accuracy,
+    calls,
+    precision,
+    scheduler_arrays,
+    scheduler_levels,
+    scheduler_runs,
+    symmetry,
+)
 from schedulers.testing.cases import SamplerCase
 from schedulers.testing.failures import Check, CheckFailed, ChecksFailed
 from schedulers.testing.scheduler_cases import SchedulerCase, scheduler_case
@@ -14,22 +22,46 @@ if TYPE_CHECKING:
     from schedulers.scheduler import Scheduler
     from schedulers.testing.cases import Grid, Sampler
 
-DETERMINISTIC = (
+ANY = (
+    calls.check_steps,
     accuracy.check_point_mass,
-    accuracy.check_order,
-    accuracy.check_order_nonlinear,
+    symmetry.check_rigid_motion,
+    symmetry.check_scale,
+    symmetry.check_batch,
+    calls.check_deterministic,
+    calls.check_noise,
+    calls.check_no_state,
+    calls.check_reentrant,
+    precision.check_shapes,
+    precision.check_dtype,
+    precision.check_float32,
+    precision.check_untouched,
 )
-STOCHASTIC = (
-    accuracy.check_point_mass,
-    accuracy.check_point_mass_variance,
-    accuracy.check_marginals,
+DETERMINISTIC = (accuracy.check_order, accuracy.check_order_nonlinear)
+STOCHASTIC = (accuracy.check_point_mass_variance, accuracy.check_marginals)
+SCHEDULER = (
+    scheduler_levels.check_tableau,
+    scheduler_levels.check_point_mass_from_the_top,
+    scheduler_levels.check_start_anywhere,
+    scheduler_levels.check_parameterization,
+    scheduler_levels.check_coordinates,
+    scheduler_levels.check_errors,
+    scheduler_runs.check_value,
+    scheduler_runs.check_loops,
+    scheduler_runs.check_interleaved,
+    scheduler_runs.check_resumed,
+    scheduler_runs.check_named_noise,
+    scheduler_arrays.check_any_array,
+    scheduler_arrays.check_half_precision,
+    scheduler_arrays.check_own_memory,
+    scheduler_arrays.check_layout,
+    scheduler_arrays.check_foreign_arrays,
 )
-SCHEDULER: tuple[Check, ...] = ()
 
 
 def checks_for(case: SamplerCase) -> tuple[Check, ...]:
     """Return the checks that apply to a case."""
-    checks = STOCHASTIC if case.stochastic else DETERMINISTIC
+    checks = (*ANY, *(STOCHASTIC if case.stochastic else DETERMINISTIC))
     return (*checks, *SCHEDULER) if isinstance(case, SchedulerCase) else checks
 
 

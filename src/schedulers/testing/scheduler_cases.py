@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.levels import run_levels
 from schedulers.parameterization import to_output
 from schedulers.scheduler import Scheduler
 from schedulers.testing.cases import SamplerCase
@@ -32,6 +33,13 @@ class SchedulerCase(SamplerCase):
     def title(self) -> str:
         """What a failure calls it."""
         return self.name or repr(self.scheduler)
+
+    def levels(self, steps: int) -> dict[str, Any]:
+        """Keywords for a run of its own spacing; by sigmas, if that begins at alpha = 0."""
+        first = run_levels(self.scheduler.schedule, self.scheduler.spacing, steps, None, None)[0]
+        if first.alpha:
+            return {"steps": steps}
+        return {"sigmas": np.append(np.geomspace(self.sigma_max, self.sigma_min, steps), 0.0)}
 
 
 def scheduler_case(

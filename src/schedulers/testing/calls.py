@@ -1,0 +1,172 @@
+"""Laws of calls: the same call gives the same samples, whatever was called before or meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers.testing.cases import Normal, SamplerCase
+from schedulers.testing.failures import Check, expect, expect_same, shown
+from schedulers.testing.models import nonlinear
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@Check
+def check_steps(case: SamplerCase) -> None:
+    """A run may have any number of steps.
+
+    One step, two, and a hundred all end, with finite samples. A failure with few steps means that
+    more earlier estimates were taken for granted than there are.
+    """
+    rng = case.rng("steps")
+    for steps in (*range(case.min_steps, case.min_steps + 10), 33, 100):
+        sigmas = case.sigmas(rng, steps)
+        case.run(nonlinear, sigmas[0] * rng.normal(size=(2, 3)), sigmas)
+
+
+@Check
+def check_deterministic(case: SamplerCase) -> None:
+    """The same arguments give the same samples, and other noise gives others where there is noise.
+
+    A failure means randomness from elsewhere than `noise`, or fresh noise that has no weight.
+    """
+    x, sigmas = _problem(case, "deterministic")
+    first = case.run(nonlinear, x, sigmas)
+    expect_same(
+        case.run(nonlinear, x, sigmas),
+        first,
+        what="a second call with the same arguments to give the same samples",
+        where=f"for {shown(sigmas)}",
+        look_at="random numbers that are not drawn by `noise`, and state kept between calls",
+    )
+    other = case.run(nonlinear, x, sigmas, Normal(case.rng("other noise")))
+    expect(
+        not case.stochastic or not np.array_equal(first, other),
+        "a stochastic sampler to give other samples with other noise",
+        "the same samples, so the noise that is drawn has no weight, or none is drawn",
+        "whether `noise` is called in every step, and what it is multiplied by",
+    )
+
+
+@Check
+def check_noise(case: SamplerCase) -> None:
+    """A deterministic sampler draws no noise; a stochastic one uses each draw.
+
+    The output must change with each draw of noise, one at a time, while the others stay 0. A
+    failure means noise that is drawn and not used, or used with a weight of 0.
+    """
+    x, sigmas = _problem(case, "noise")
+    counted = Normal(case.rng("noise"))
+    case.run(nonlinear, x, sigmas, counted)
+    if not case.stochastic:
+        expect(
+            counted.draws == 0,
+            "a sampler that is said to be deterministic to draw no noise",
+            f"{counted.draws} draws for {shown(sigmas)}",
+            "the claim (stochastic=True), or what the noise is for",
+        )
+        return
+    expect(
+        counted.draws > 0,
+        "a sampler that is said to be stochastic to draw noise",
+        f"no draw for {shown(sigmas)}",
+        "the claim (stochastic=False), or where `noise` should be called",
+    )
+    silent = case.run(nonlinear, x, sigmas, _Single(-1))
+    used = [
+        not np.array_equal(case.run(nonlinear, x, sigmas, _Single(draw)), silent)
+        for draw in range(counted.draws)
+    ]
+    # A step that ends clean has no room for noise: a draw of weight 0 there is only a waste.
+    needed = used[:-1] if sigmas[-1] == 0.0 else used
+    expect(
+        all(needed),
+        "every draw of noise to have a part in the samples",
+        f"none for draw {used.index(False) + 1 if False in used else 0} of {counted.draws}",
+        "noise that is drawn and then not added, or overwritten",
+    )
+
+
+@Check
+def check_no_state(case: SamplerCase) -> None:
+    """A call leaves nothing behind that changes the next one, even if an error ended it.
+
+    A failure means state in the sampler: a history that is not cleared, a default argument or a
+    module's variable that is written to.
+    """
+    x, sigmas = _problem(case, "state")
+    rng = case.rng("between")
+    first = case.run(nonlinear, x, sigmas)
+    others = case.sigmas(rng)
+    case.run(lambda y, s: 0.5 * y, others[0] * rng.normal(size=(5, 2)), others)
+    case.run(lambda y, s: 0.5 * y, rng.normal(size=x.shape), sigmas)
+
+    class GoneError(Exception):
+        pass
+
+    def fails(y: Any, s: float) -> Any:
+        if s <= sigmas[-2]:
+            raise GoneError
+        return 0.1 * y
+
+    with suppress(GoneError):
+        case.run(fails, x, sigmas)
+    expect_same(
+        case.run(nonlinear, x, sigmas),
+        first,
+        what="a call to give the same samples after other calls as before them",
+        where=f"for {shown(sigmas)}",
+        look_at="state that outlives a call: histories, caches, mutable defaults",
+    )
+
+
+@Check
+def check_reentrant(case: SamplerCase) -> None:
+    """A run may take place in the middle of another.
+
+    The denoiser here runs the sampler itself on other data, as an interleaved request would. A
+    failure means that two runs share what is kept between steps.
+    """
+    x, sigmas = _problem(case, "reentrant")
+    expected = case.run(nonlinear, x, sigmas)
+    calls = 0
+
+    def interrupted(y: Any, s: float) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            case.run(lambda y, s: 0.25 * y, 2.0 * x, sigmas, Normal(case.rng("inner")))
+        return nonlinear(y, s)
+
+    expect_same(
+        case.run(interrupted, x, sigmas),
+        expected,
+        what="a run to be the same with another one in its midst",
+        where=f"for {shown(sigmas)}",
+        look_at="where estimates of earlier steps are kept: it must belong to one run",
+    )
+
+
+def _problem(case: SamplerCase, purpose: str) -> tuple[Floats, Floats]:
+    """A start and its levels, of six steps."""
+    rng = case.rng(purpose)
+    sigmas = case.sigmas(rng, case.min_steps + 5)
+    return sigmas[0] * rng.normal(size=(3, 2)), sigmas
+
+
+class _Single:
+    """Noise that is 0 but for one draw, which is 1."""
+
+    def __init__(self, draw: int) -> None:
+        self.draw, self.drawn = draw, 0
+
+    def __call__(self, like: Any) -> Any:
+        value = float(self.drawn == self.draw)
+        self.drawn += 1
+        return np.full(like.shape, value, like.dtype)
