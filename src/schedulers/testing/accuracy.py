@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-EPS = float(np.finfo(np.float64).eps)
 STEPS = (20, 40, 80, 160, 320)
 # Below this, in units of the samples, rounding has a part of more than 1e-3 in an error.
 FLOOR = 1e-10
 # What is left of O(h**2) in an order estimated from three step counts, the last of 320 steps.
 ORDER_SLACK = 0.1
-
-
-def rounding(x: Floats) -> float:
-    """Bound of a run's rounding: some tens of operations on numbers as large as the start."""
-    return 256.0 * EPS * float(np.abs(x).max(initial=1.0))
 
 
 @Check
@@ -49,24 +43,25 @@ def check_point_mass(case: SamplerCase) -> None:
     for steps in range(case.min_steps, case.min_steps + 8):
         sigmas = case.sigmas(rng, steps)
         point, eps = rng.normal(size=4), rng.normal(size=(2, 4))
-        x = point + sigmas[0] * eps
+        x, model = point + sigmas[0] * eps, exact(Gaussian(point, 0.0))
         where = f"in {steps} step{'s' * (steps > 1)} of {shown(sigmas)}"
+        tolerance = case.rounding(model, x, sigmas)
         if not case.stochastic:
-            got = case.run(exact(Gaussian(point, 0.0)), x, sigmas)
+            got = case.run(model, x, sigmas)
             what = "the point plus the last sigma times the noise of the start"
             expected = point + sigmas[-1] * eps
-            expect_close(got, expected, rounding(x), what=what, where=where, look_at=look_at)
+            expect_close(got, expected, tolerance, what=what, where=where, look_at=look_at)
             continue
         start = np.broadcast_to(point, x.shape).copy()
-        got = case.run(exact(Gaussian(point, 0.0)), start, sigmas, zeros)
+        got = case.run(model, start, sigmas, zeros)
         what = "from the point itself and with no noise, the point"
-        expect_close(got, point, rounding(x), what=what, where=where, look_at=look_at)
+        expect_close(got, point, tolerance, what=what, where=where, look_at=look_at)
         if sigmas[-1] == 0.0:
-            got = case.run(exact(Gaussian(point, 0.0)), x, sigmas)
+            got = case.run(model, x, sigmas)
             expect_close(
                 got,
                 point,
-                rounding(x),
+                tolerance,
                 what="at the clean level, the point",
                 where=where,
                 look_at="the last step, to sigma = 0, which adds no noise and has no weight of e",
@@ -85,12 +80,13 @@ def check_point_mass_variance(case: SamplerCase) -> None:
     rng = case.rng("point variance")
     for steps in range(case.min_steps, case.min_steps + 6):
         sigmas = case.sigmas(rng, steps, clean=False)
-        law = black_box_law(case.sampler, Gaussian([0.7], 0.0), sigmas, initial=None)
-        expected = float(sigmas[-1]) ** 2
+        data, s = Gaussian([0.7], 0.0), float(sigmas[-1])
+        law = black_box_law(case.sampler, data, sigmas)
+        off = case.rounding(exact(data), np.array([[float(sigmas[0])]]), sigmas)
         expect_close(
             law.cov,
-            expected,
-            1e-9 * max(expected, rounding(sigmas)),
+            s**2,
+            off * (2.0 * s + off),
             what="a variance of the last sigma squared",
             where=f"in {steps} step{'s' * (steps > 1)} of {shown(sigmas)}",
             look_at="the weight of fresh noise, what of the old noise is kept beside it, and that "

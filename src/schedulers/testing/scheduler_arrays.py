@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schedulers.testing.cases import Normal
 from schedulers.testing.failures import Check, expect, expect_close, expect_same
 from schedulers.testing.models import nonlinear
 from schedulers.testing.scheduler_cases import SchedulerCase
@@ -23,7 +24,7 @@ DTYPES = ("float64", "float32", "float16", "longdouble", ">f8", ">f4")
 def check_any_array(case: SchedulerCase) -> None:
     """An array of any shape, dtype and byte order comes out as one like it, at every step.
 
-    A failure means weights with a dtype of their own, or a number of axes that is taken for granted.
+    A failure means weights with a dtype of their own, or a number of axes taken for granted.
     """
     kinds = [(shape, "float64") for shape in SHAPES] + [((3, 2), dtype) for dtype in DTYPES]
     for shape, dtype in kinds:
@@ -172,12 +173,16 @@ def check_foreign_arrays(case: SchedulerCase) -> None:
     A failure means a weight that is a NumPy scalar or an array, or a NumPy function on the sample.
     """
     x, levels = _noise(case, (3, 2)), case.levels(5)
-    if case.scheduler.tableau(**levels).draws_noise:
-        return  # noise of another library's is its caller's to draw
-    got = case.scheduler.sample(lambda y, t: Foreign(nonlinear(y.values, t)), Foreign(x), **levels)
+    foreign, own = Normal(case.rng("noise")), Normal(case.rng("noise"))
+    got = case.scheduler.sample(
+        lambda y, t: Foreign(nonlinear(y.values, t)),
+        Foreign(x),
+        **levels,
+        rng=lambda like: Foreign(foreign(np.empty(like.shape))),
+    )
     expect_close(
         got.values,
-        case.scheduler.sample(nonlinear, x, **levels),
+        case.scheduler.sample(nonlinear, x, **levels, rng=own),
         1e-12 * max(1.0, float(np.abs(x).max())),
         what="the samples of NumPy arrays",
         where="for an array that can only be scaled and added",

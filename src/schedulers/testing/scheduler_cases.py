@@ -86,7 +86,7 @@ def as_sampler(scheduler: Scheduler) -> Sampler:
         schedule = scheduler.schedule
         model = as_model(denoiser, schedule, scheduler.prediction_type)
         begin, end = (_alpha(schedule, s) for s in (sigmas[0], sigmas[-1]))
-        return scheduler.sample(model, begin * x, sigmas=sigmas, rng=_Source(noise)) / end
+        return scheduler.sample(model, begin * x, sigmas=sigmas, rng=noise) / end
 
     return sampler
 
@@ -105,12 +105,3 @@ def as_model(denoiser: Denoiser, schedule: NoiseSchedule, prediction_type: str) 
 
 def _alpha(schedule: NoiseSchedule, sigma: float) -> float:
     return schedule.alpha(schedule.timestep(float(sigma))) if sigma else 1.0
-
-
-class _Source(np.random.Generator):
-    def __init__(self, noise: Noise) -> None:
-        super().__init__(np.random.PCG64(0))
-        self._noise = noise
-
-    def standard_normal(self, shape: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        return self._noise(np.empty(shape))

@@ -12,6 +12,7 @@ import numpy as np
 
 from schedulers.scheduler import Scheduler
 from schedulers.tableau import State
+from schedulers.testing.cases import Normal
 from schedulers.testing.failures import Check, CheckFailed, expect, expect_same
 from schedulers.testing.models import nonlinear
 from schedulers.testing.scheduler_cases import SchedulerCase
@@ -26,6 +27,8 @@ SOURCES: dict[str, Callable[[int], Any]] = {
     "a NumPy int": np.int64,
     "a SeedSequence": np.random.SeedSequence,
     "a Generator": np.random.default_rng,
+    "a function": lambda seed: Normal(np.random.default_rng(seed)),
+    "a seed for each sample": lambda seed: [seed, seed + 1],
 }
 STATE = "what a run knows: all of it must be in the State, nothing in the scheduler"
 
