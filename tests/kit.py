@@ -22,6 +22,12 @@ SCHEDULES = {
     "cosine": sc.CosineSchedule(),
 }
 
+
+def half_of_the_noise(now, then):
+    """Return DDIM's sigma for a step that replaces a quarter of the noise's variance."""
+    return 0.5 * then.sigma
+
+
 # Every scheduler as (schedule, **options) -> Scheduler.
 DETERMINISTIC = {
     "DDIM": sc.DDIM,
@@ -39,7 +45,7 @@ STOCHASTIC = {
     "DDPM-large": partial(sc.DDPM, variance="fixed_large"),
     "DDIM1": partial(sc.DDIM, eta=1.0),
     "DDIM.3": partial(sc.DDIM, eta=0.3),
-    "DDIM-sigma": partial(sc.DDIM, sigma=lambda now, then: 0.5 * then.sigma),
+    "DDIM-sigma": partial(sc.DDIM, sigma=half_of_the_noise),
     "EulerAncestral": sc.EulerAncestral,
     "EulerAncestral.6": partial(sc.EulerAncestral, eta=0.6, s_noise=1.01),
     "Euler-churn": partial(sc.Euler, s_churn=8.0, s_tmax=8.0, s_noise=1.003),

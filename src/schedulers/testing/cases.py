@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Grid = Callable[[int], ArrayLike]
 
 EPS = float(np.finfo(np.float64).eps)
+_DISTURBANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -132,20 +134,36 @@ class SamplerCase:
         return got
 
     def rounding(self, denoiser: Denoiser, x: Any, sigmas: Floats, unit: float = EPS) -> float:
-        """Bound of what rounding does to a run's samples.
-
-        Every evaluation is disturbed by 1e-6 of what goes into it and comes out of it; what that
-        does to the samples, brought down to the rounding of the dtype, is the run's condition.
-        """
-        rng, small = self.rng("rounding"), 1e-6
-
-        def disturbed(y: Any, s: float) -> Any:
-            out = denoiser(y + small * np.abs(y) * rng.uniform(-1, 1, y.shape), s)
-            return out + small * (np.abs(y) + np.abs(out)) * rng.uniform(-1, 1, y.shape)
-
+        """Bound of what rounding does to a run's samples, from its condition; see `disturbed`."""
         plain = self.run(denoiser, x, sigmas)
-        moved = np.abs(self.run(disturbed, x, sigmas) - plain).max(initial=0.0) / small
-        return 64.0 * unit * float(moved + np.abs(plain).max(initial=0.0) + 1.0)
+        moved = self.run(disturbed(denoiser, self.rng("rounding")), x, sigmas)
+        return rounding(plain, moved, len(sigmas), unit)
+
+
+def disturbed(denoiser: Denoiser, rng: np.random.Generator) -> Denoiser:
+    """Return a denoiser off by 1e-6 of what goes into it and of what comes out.
+
+    Rounding does the same to each evaluation, only less. So what that does to the samples is the
+    condition of the run: brought down to the dtype's rounding it bounds what rounding may do.
+    """
+
+    def off(values: Any) -> Any:
+        return _DISTURBANCE * np.abs(values) * rng.choice([-1.0, 1.0], values.shape)
+
+    def model(y: Any, s: float) -> Any:
+        out = denoiser(y + off(y), s)
+        return out + off(np.abs(y) + np.abs(out))
+
+    return model
+
+
+def rounding(plain: Any, moved: Any, steps: int, unit: float = EPS) -> float:
+    """Bound of the rounding in a run's samples, given those of the disturbed run.
+
+    To what evaluations are off by comes what every step's own sum is off by, a few units each.
+    """
+    condition = float(np.abs(moved - plain).max(initial=0.0)) / _DISTURBANCE
+    return unit * (64.0 * condition + 8.0 * (steps + 1) * float(np.abs(plain).max(initial=0.0)))
 
 
 @dataclass
@@ -176,10 +194,10 @@ def _watched(denoiser: Denoiser, x: Any) -> Denoiser:
     """Refuse what no denoiser can be asked."""
 
     def watched(y: Any, s: float) -> Any:
-        level = np.unique(np.asarray(s, np.float64))
-        if level.size != 1 or not 0.0 < level[0] < np.inf:
+        level = float(s) if np.ndim(s) == 0 else math.nan
+        if not 0.0 < level < math.inf:
             raise CheckFailed(
-                "the denoiser to be called at one finite sigma above 0",
+                "the denoiser to be called at a finite sigma above 0, a number",
                 f"a call at sigma={s}",
                 "the step that ends clean, which has no evaluation at its end",
             )
@@ -189,6 +207,6 @@ def _watched(denoiser: Denoiser, x: Any) -> Denoiser:
                 f"{type(y).__name__} of shape {np.shape(y)}",
                 "what is handed to the denoiser",
             )
-        return denoiser(y, float(level[0]))
+        return denoiser(y, level)
 
     return watched

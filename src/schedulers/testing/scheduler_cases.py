@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.discrete_schedule import DiscreteSchedule
 from schedulers.levels import run_levels
 from schedulers.parameterization import to_output
 from schedulers.scheduler import Scheduler
@@ -33,6 +34,12 @@ class SchedulerCase(SamplerCase):
     def title(self) -> str:
         """What a failure calls it."""
         return self.name or repr(self.scheduler)
+
+    def step_counts(self, *counts: int) -> list[int]:
+        """Those of the numbers of steps that the schedule has training levels for."""
+        schedule = self.scheduler.schedule
+        most = len(schedule.betas) if isinstance(schedule, DiscreteSchedule) else max(counts)
+        return [count for count in counts if count <= most]
 
     def levels(self, steps: int) -> dict[str, Any]:
         """Keywords for a run of its own spacing; by sigmas, if that begins at alpha = 0."""
@@ -70,9 +77,9 @@ def scheduler_case(
 
 
 def sigma_range(schedule: NoiseSchedule) -> tuple[float, float]:
-    """Sigmas within a schedule's range, and within those that models are for."""
+    """Sigmas within a schedule's range, with room above for churn, and within what models see."""
     low, high = schedule._karras_range()
-    return max(0.02, 1.01 * low), min(80.0, 0.99 * high)
+    return max(0.02, 1.01 * low), min(80.0, high / 1.5)
 
 
 def as_sampler(scheduler: Scheduler) -> Sampler:
@@ -95,7 +102,7 @@ def as_model(denoiser: Denoiser, schedule: NoiseSchedule, prediction_type: str) 
     """Make ``denoiser(y, s)``, in Karras's convention, a model of a schedule."""
 
     def model(x: Any, t: float) -> Any:
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        ((_, alpha, sigma),) = schedule.levels([t])
         denoised = denoiser(x / alpha, sigma / alpha)
         noise = (x - alpha * denoised) / sigma
         return to_output(prediction_type, denoised, noise, alpha, sigma)

@@ -12,9 +12,12 @@ from schedulers.analytic import Gaussian
 from schedulers.levels import run_levels
 from schedulers.noise_schedules import VESchedule
 from schedulers.parameterization import PREDICTION_TYPES
+from schedulers.scheduler import Scheduler
+from schedulers.tableau import State
+from schedulers.testing.cases import disturbed, rounding
 from schedulers.testing.failures import Check, CheckFailed, expect, expect_close, shown
-from schedulers.testing.models import nonlinear
-from schedulers.testing.scheduler_cases import SchedulerCase, as_sampler
+from schedulers.testing.models import exact, nonlinear
+from schedulers.testing.scheduler_cases import SchedulerCase, as_model, as_sampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +33,7 @@ def check_tableau(case: SchedulerCase) -> None:
     than it was asked for.
     """
     x, rows = np.ones((2, 3)), "the rows that `stages` yields, and their `ends_step`"
-    for steps in (*range(1, 9), 50):
+    for steps in case.step_counts(*range(1, 9), 50):
         levels = case.levels(steps)
         tableau = case.scheduler.tableau(**levels)
         same = tableau == replace(case.scheduler).tableau(**levels)
@@ -66,42 +69,51 @@ def check_point_mass_from_the_top(case: SchedulerCase) -> None:
     weights that divide by alpha, or that do not add up at one of the ends.
     """
     rng = case.rng("from the top")
-    for steps in (1, 2, 3, 5, 10, 200):
-        first = run_levels(case.scheduler.schedule, case.scheduler.spacing, steps, None, None)[0]
+    for steps in case.step_counts(1, 2, 3, 4, 5, 10, 100):
+        schedule, spacing = case.scheduler.schedule, case.scheduler.spacing
+        first = run_levels(schedule, spacing, steps, None, None)[0]
         kinds = PREDICTION_TYPES if first.alpha else ("sample", "v_prediction", "flow")
         kind = kinds[int(rng.integers(len(kinds)))]
         scheduler = replace(case.scheduler, prediction_type=kind)
         point, noise = rng.normal(size=4), rng.normal(size=(2, 4))
-        model = Gaussian(point, 0.0).denoiser(scheduler.schedule, kind)
-        asked = 0
-
-        def counted(y: Any, t: float) -> Any:
-            nonlocal asked
-            asked += 1
-            return model(y, t)  # noqa: B023
-
         x = first.alpha * point + first.sigma * noise
-        try:
-            states = list(scheduler.iterate(counted, x, steps, rng=0))
-        except ValueError as error:
-            if first.alpha or asked:
-                raise
-            expect("alpha = 0" in str(error), "a refusal that says why", str(error), "its message")
-            continue
-        for state in states:
+        model = Gaussian(point, 0.0).denoiser(schedule, kind)
+        states = _states(scheduler, model, x, steps, may_refuse=first.alpha == 0.0)
+        if first.alpha:
+            off = disturbed(exact(Gaussian(point, 0.0)), rng)
+            moved = _states(scheduler, as_model(off, schedule, kind), x, steps)
+        for i, state in enumerate(states):
             level = state.level
-            # D is recovered from x by 1 / alpha, at every level down from the first.
-            tolerance = 1e-12 * float(np.abs(x).max()) / (first.alpha or 1.0)
-            deterministic = not state.tableau.draws_noise
-            if deterministic or state.done:
-                expect_close(
-                    state.x,
-                    level.alpha * point + level.sigma * noise,
-                    tolerance,
-                    what="alpha times the point plus sigma times the noise of the start",
-                    where=f"at t={state.t:g} of {steps} steps, prediction_type={kind!r}",
-                    look_at="the weights of D (alpha') and of the noise estimates (sigma')",
-                )
+            if state.tableau.draws_noise and not state.done:
+                continue
+            expect_close(
+                state.x,
+                level.alpha * point + level.sigma * noise,
+                rounding(state.x, moved[i].x, i) if first.alpha else 1e-12 * float(np.abs(x).max()),
+                what="alpha times the point plus sigma times the noise of the start",
+                where=f"at t={state.t:g} of {steps} steps, prediction_type={kind!r}",
+                look_at="the weights of D (alpha') and of the noise estimates (sigma')",
+            )
+
+
+def _states(
+    scheduler: Scheduler, model: Any, x: Floats, steps: int, may_refuse: bool = False
+) -> list[State]:
+    """The states of a run; none where it is refused before the model is asked."""
+    asked = 0
+
+    def counted(y: Any, t: float) -> Any:
+        nonlocal asked
+        asked += 1
+        return model(y, t)
+
+    try:
+        return list(scheduler.iterate(counted, x, steps, rng=0))
+    except ValueError as error:
+        if asked or not may_refuse:
+            raise
+        expect("alpha = 0" in str(error), "a refusal that says why", str(error), "its message")
+        return []
 
 
 @Check

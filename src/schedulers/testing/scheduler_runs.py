@@ -111,15 +111,15 @@ def check_interleaved(case: SchedulerCase) -> None:
         if not state.done:
             output = nonlinear(state.x, state.t)
             states[which] = case.scheduler.update(output, state, rng=seed + which)
-    with ThreadPoolExecutor(2) as pool:
-        threads = list(
-            pool.map(
-                lambda i: case.scheduler.sample(nonlinear, xs[i], **levels, rng=seed + i), (0, 1)
-            )
-        )
-    for expected, state, thread in zip(alone, states, threads, strict=True):
+    for expected, state in zip(alone, states, strict=True):
         expect_same(state.x, expected, what="its run alone", where="in turns", look_at=STATE)
-        expect_same(thread, expected, what="its run alone", where="in threads", look_at=STATE)
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [0, 1] * 4
+        threads = pool.map(
+            lambda i: case.scheduler.sample(nonlinear, xs[i], **levels, rng=seed + i), jobs
+        )
+        for i, got in zip(jobs, threads, strict=True):
+            expect_same(got, alone[i], what="its run alone", where="in threads", look_at=STATE)
 
 
 @Check

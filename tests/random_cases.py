@@ -1,0 +1,121 @@
+"""Schedulers of every kind, with random options, on random schedules: none may fail a check.
+
+The suite runs a few; ``python tests/random_cases.py 10000`` runs as many as it is told to, and
+says what failed.
+"""
+
+import math
+import sys
+from collections import Counter
+from multiprocessing import Pool
+
+import numpy as np
+
+import schedulers as sc
+from kit import PREDICTIONS
+from schedulers.grids import SPACINGS
+from schedulers.testing import CheckFailed, checks_for, scheduler_case
+
+BY_TIME = ("trailing", "leading", "linspace", "quadratic")
+INFLATED = ("check_point_mass_variance", "check_marginals")
+
+
+def random_schedule(rng):
+    n = int(rng.integers(50, 1500))
+    kind = rng.integers(8)
+    return [
+        lambda: sc.DiscreteSchedule(sc.linear_betas(n, 1e-4, rng.uniform(0.02, 0.04) * 1000 / n)),
+        lambda: sc.DiscreteSchedule(sc.scaled_linear_betas(n)),
+        lambda: sc.DiscreteSchedule(sc.cosine_betas(n)),
+        lambda: sc.DiscreteSchedule(sc.rescale_zero_terminal_snr(sc.linear_betas(n))),
+        lambda: sc.VPSchedule(rng.uniform(0.05, 0.5), rng.uniform(10.0, 25.0)),
+        lambda: sc.VESchedule(rng.uniform(0.001, 0.01), rng.uniform(20.0, 200.0)),
+        lambda: sc.FlowSchedule(),
+        lambda: sc.CosineSchedule(s=rng.choice([0.0, 0.008])),
+    ][kind]()
+
+
+def random_method(rng):
+    """Draw (class, options, order, names of checks that it is not to pass)."""
+    churn = {
+        "s_churn": rng.uniform(0.1, 8.0),
+        "s_tmin": rng.choice([0.0, rng.uniform(0.0, 1.0)]),
+        "s_tmax": rng.choice([math.inf, rng.uniform(1.0, 50.0)]),
+        "s_noise": rng.choice([1.0, rng.uniform(0.95, 1.05)]),
+    }
+    bounded = churn["s_tmin"] > 0.0 or churn["s_tmax"] < math.inf  # and bounds have a unit
+    not_churned = ("check_scale",) if bounded else ()
+    not_churned += INFLATED if churn["s_noise"] != 1.0 else ()
+    s_noise = rng.choice([1.0, rng.uniform(0.95, 1.05)])
+    order, startup = int(rng.integers(1, 5)), str(rng.choice(sc.plms.STARTUPS))
+    large = bool(rng.integers(2))
+    return [
+        (sc.DDIM, {}, 1, ()),
+        (sc.DDIM, {"eta": rng.uniform(0.05, 1.0)}, 1, ()),
+        (
+            sc.DDPM,
+            {"variance": rng.choice(["fixed_large", "fixed_large_log"])},
+            1,
+            ("check_scale", "check_point_mass_variance"),
+        )
+        if large
+        else (sc.DDPM, {"variance": rng.choice(["fixed_small", "fixed_small_log"])}, 1, ()),
+        (sc.Euler, {}, 1, ()),
+        (sc.Euler, churn, 1, not_churned),
+        (sc.EulerAncestral, {"eta": rng.uniform(0.0, 1.0)}, 1, ()),
+        (
+            sc.EulerAncestral,
+            {"eta": rng.uniform(0.05, 1.0), "s_noise": s_noise},
+            1,
+            INFLATED if s_noise != 1.0 else (),
+        ),
+        (sc.Heun, {}, 2, ()),
+        (sc.Heun, churn, 2, not_churned),
+        (sc.PLMS, {"order": order, "startup": startup}, min(order, 2), ()),
+        (sc.PLMS, {"order": order, "startup": startup}, min(order, 2), ()),
+    ][rng.integers(11)]
+
+
+def random_case(seed):
+    """Return a case, and the names of the checks that it is not to pass."""
+    rng = np.random.default_rng([seed, 1])
+    make, options, order, excused = random_method(rng)
+    options = {name: v.item() if isinstance(v, np.generic) else v for name, v in options.items()}
+    schedule = random_schedule(rng)
+    reaches_0 = schedule.alpha(schedule.t_max) == 0.0
+    spacings = BY_TIME if reaches_0 else sorted(SPACINGS)
+    scheduler = make(
+        schedule,
+        prediction_type=str(rng.choice(PREDICTIONS)),
+        spacing=str(rng.choice(spacings)),
+        **options,
+    )
+    return scheduler_case(scheduler, order=order, seed=seed), excused
+
+
+def failures(seed):
+    """Return what fails in the case of a seed, as text."""
+    case, excused = random_case(seed)
+    found = []
+    for check in checks_for(case):
+        if check.name in excused:
+            continue
+        try:
+            check(case)
+        except CheckFailed as failure:
+            found.append((check.name, f"seed {seed}\n{failure}"))
+    return found
+
+
+if __name__ == "__main__":
+    first, number = (int(word) for word in (["0", *sys.argv[1:]])[-2:])
+    failed = Counter()
+    with Pool(2) as pool:
+        for done, found in enumerate(pool.imap_unordered(failures, range(first, first + number))):
+            for name, text in found:
+                failed[name] += 1
+                print(text, flush=True)
+            if done % 1000 == 999:
+                print(f"{done + 1} configurations, {sum(failed.values())} failures", flush=True)
+    print(f"{number} configurations, {sum(failed.values())} failures: {dict(failed)}")
+    sys.exit(bool(failed))
