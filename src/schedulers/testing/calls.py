@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers.testing.cases import Normal, SamplerCase
-from schedulers.testing.failures import Check, expect, expect_same, shown
+from schedulers.testing.cases import Normal, SamplerCase, zeros
+from schedulers.testing.failures import Check, expect, expect_close, expect_same, shown
 from schedulers.testing.models import nonlinear
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def check_no_state(case: SamplerCase) -> None:
     A failure means state in the sampler: a history that is not cleared, a default argument or a
     module's variable that is written to.
     """
+    look_at = "state that outlives a call: histories, caches, mutable defaults"
     x, sigmas = _problem(case, "state")
     rng = case.rng("between")
     first = case.run(nonlinear, x, sigmas)
@@ -122,7 +123,17 @@ def check_no_state(case: SamplerCase) -> None:
         first,
         what="a call to give the same samples after other calls as before them",
         where=f"for {shown(sigmas)}",
-        look_at="state that outlives a call: histories, caches, mutable defaults",
+        look_at=look_at,
+    )
+    # What was the first call's, and is still there, would show in a run whose end is known.
+    point = np.full(x.shape, 0.7)
+    expect_close(
+        case.run(lambda y, s: point.astype(y.dtype), point, sigmas, zeros),
+        point,
+        case.rounding(lambda y, s: point, point, sigmas),
+        what="a run on a point, from it and with no noise, to stay there",
+        where=f"after calls with another denoiser, for {shown(sigmas)}",
+        look_at=look_at,
     )
 
 

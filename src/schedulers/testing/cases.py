@@ -141,14 +141,14 @@ class SamplerCase:
 
 
 def disturbed(denoiser: Denoiser, rng: np.random.Generator) -> Denoiser:
-    """Return a denoiser off by 1e-6 of what goes into it and of what comes out.
+    """Return a denoiser off by some 1e-6 of what goes into it and of what comes out.
 
     Rounding does the same to each evaluation, only less. So what that does to the samples is the
     condition of the run: brought down to the dtype's rounding it bounds what rounding may do.
     """
 
     def off(values: Any) -> Any:
-        return _DISTURBANCE * np.abs(values) * rng.choice([-1.0, 1.0], values.shape)
+        return _DISTURBANCE * np.abs(values) * rng.standard_normal(values.shape)
 
     def model(y: Any, s: float) -> Any:
         out = denoiser(y + off(y), s)

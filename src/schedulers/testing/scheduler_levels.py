@@ -191,8 +191,12 @@ def check_coordinates(case: SchedulerCase) -> None:
         )
 
 
+class _AskedError(Exception):
+    """The model was asked."""
+
+
 def _never(y: Any, t: float) -> Any:
-    raise CheckFailed("an error before the model is asked", "a call of the model", "`sample`")
+    raise _AskedError
 
 
 @Check
@@ -228,6 +232,12 @@ def _expect_error(call: Any, names: str) -> None:
         call()
     except (TypeError, ValueError) as error:
         expect(names in str(error), f"an error that names {names!r}", f"{error}", "the message")
+    except _AskedError:
+        raise CheckFailed(
+            f"an error that names {names!r}, before the model is asked",
+            "a call of the model",
+            "the check of that argument, which must come first",
+        ) from None
     else:
         raise CheckFailed(f"an error that names {names!r}", "none", "the check of that argument")
 
