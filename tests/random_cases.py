@@ -40,7 +40,7 @@ def random_method(rng):
     churn = {
         "s_churn": rng.uniform(0.1, 8.0),
         "s_tmin": rng.choice([0.0, rng.uniform(0.0, 1.0)]),
-        "s_tmax": rng.choice([math.inf, rng.uniform(1.0, 50.0)]),
+        "s_tmax": rng.choice([math.inf, rng.uniform(2.0, 50.0)]),
         "s_noise": rng.choice([1.0, rng.uniform(0.95, 1.05)]),
     }
     bounded = churn["s_tmin"] > 0.0 or churn["s_tmax"] < math.inf  # and bounds have a unit
@@ -110,7 +110,7 @@ def failures(seed):
 if __name__ == "__main__":
     first, number = (int(word) for word in (["0", *sys.argv[1:]])[-2:])
     failed = Counter()
-    with Pool(2) as pool:
+    with Pool(3) as pool:
         for done, found in enumerate(pool.imap_unordered(failures, range(first, first + number))):
             for name, text in found:
                 failed[name] += 1

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 def check_steps(case: SamplerCase) -> None:
     """A run may have any number of steps.
 
-    One step, two, and a hundred all end, with finite samples. A failure with few steps means that
+    One step, two, and sixty all end, with finite samples. A failure with few steps means that
     more earlier estimates were taken for granted than there are.
     """
     rng = case.rng("steps")
-    for steps in (*range(case.min_steps, case.min_steps + 10), 33, 100):
+    for steps in (*range(case.min_steps, case.min_steps + 10), 60):
         sigmas = case.sigmas(rng, steps)
         case.run(nonlinear, sigmas[0] * rng.normal(size=(2, 3)), sigmas)
 
 
 @Check
 def check_deterministic(case: SamplerCase) -> None:
-    """The same arguments give the same samples, and other noise gives others where there is noise.
+    """The same arguments give the same samples.
 
-    A failure means randomness from elsewhere than `noise`, or fresh noise that has no weight.
+    A failure means randomness from elsewhere than `noise`, or state that a call leaves behind.
     """
     x, sigmas = _problem(case, "deterministic")
     first = case.run(nonlinear, x, sigmas)
@@ -45,21 +45,15 @@ def check_deterministic(case: SamplerCase) -> None:
         where=f"for {shown(sigmas)}",
         look_at="random numbers that are not drawn by `noise`, and state kept between calls",
     )
-    other = case.run(nonlinear, x, sigmas, Normal(case.rng("other noise")))
-    expect(
-        not case.stochastic or not np.array_equal(first, other),
-        "a stochastic sampler to give other samples with other noise",
-        "the same samples, so the noise that is drawn has no weight, or none is drawn",
-        "whether `noise` is called in every step, and what it is multiplied by",
-    )
 
 
 @Check
 def check_noise(case: SamplerCase) -> None:
     """A deterministic sampler draws no noise; a stochastic one uses each draw.
 
-    The output must change with each draw of noise, one at a time, while the others stay 0. A
-    failure means noise that is drawn and not used, or used with a weight of 0.
+    Where many levels are visited, some noise is drawn; and the output changes with each draw, one
+    at a time, while the others stay 0. A failure means noise that is drawn and not used, or used
+    with a weight of 0.
     """
     x, sigmas = _problem(case, "noise")
     counted = Normal(case.rng("noise"))
@@ -72,12 +66,15 @@ def check_noise(case: SamplerCase) -> None:
             "the claim (stochastic=True), or what the noise is for",
         )
         return
-    expect(
-        counted.draws > 0,
-        "a sampler that is said to be stochastic to draw noise",
-        f"no draw for {shown(sigmas)}",
-        "the claim (stochastic=False), or where `noise` should be called",
-    )
+    if counted.draws == 0:
+        fine, many = case.fine_sigmas(320), Normal(case.rng("noise"))
+        case.run(nonlinear, fine[0] * x / sigmas[0], fine, many)
+        expect(
+            many.draws > 0,
+            "a sampler that is said to be stochastic to draw noise",
+            f"no draw for {shown(fine)}",
+            "the claim (stochastic=False), or where `noise` should be called",
+        )
     silent = case.run(nonlinear, x, sigmas, _Single(-1))
     used = [
         not np.array_equal(case.run(nonlinear, x, sigmas, _Single(draw)), silent)

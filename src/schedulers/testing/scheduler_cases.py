@@ -66,7 +66,7 @@ def scheduler_case(
     return SchedulerCase(
         sampler=as_sampler(scheduler),
         order=order,
-        stochastic=_draws_noise(scheduler, np.geomspace(high, low, 9)),
+        stochastic=_draws_noise(scheduler, np.geomspace(high, low, 321)),
         grid=grid,
         sigma_min=low,
         sigma_max=high,
