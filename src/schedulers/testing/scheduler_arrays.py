@@ -159,7 +159,8 @@ class Foreign:
         return Foreign(self.values + other.values)
 
     def __sub__(self, other: Foreign) -> Foreign:
-        return Foreign(self.values - other.values)
+        with np.errstate(invalid="ignore"):
+            return Foreign(self.values - other.values)
 
     def sum(self) -> Any:
         """Sum."""
@@ -193,7 +194,8 @@ def check_foreign_arrays(case: SchedulerCase) -> None:
 def _levels(case: SchedulerCase, steps: int) -> dict[str, Any]:
     """Levels at which no estimate is too large for float16."""
     high = min(8.0, case.sigma_max)
-    return {"sigmas": np.append(np.geomspace(high, max(0.5, case.sigma_min), steps), 0.0)}
+    low = max(high / 16.0, case.sigma_min)
+    return {"sigmas": np.append(np.geomspace(high, low, steps), 0.0)}
 
 
 def _noise(case: SchedulerCase, shape: tuple[int, ...]) -> Floats:

@@ -1,0 +1,62 @@
+"""Every scheduler obeys every law of `schedulers.testing`."""
+
+from itertools import cycle
+
+import numpy as np
+import pytest
+
+from kit import ALL, PREDICTIONS, SCHEDULES
+from random_cases import failures
+from schedulers.testing import parametrize_with_checks, scheduler_case
+
+UNITS = "its variance is that of data of variance 1"
+BOUNDS = "s_tmin and s_tmax have the unit of sigma"
+INFLATED = "s_noise adds more than the path has"
+EXPECTED_FAILURES = {
+    "DDPM-large": {"check_scale": UNITS, "check_point_mass_variance": UNITS},
+    "DDIM-sigma": {"check_marginals": "it replaces as much noise in a short step as in a long one"},
+    "EulerAncestral.6": {"check_point_mass_variance": INFLATED, "check_marginals": INFLATED},
+    "Euler-churn": {"check_scale": BOUNDS, "check_point_mass_variance": INFLATED},
+    "Heun-churn": {"check_scale": BOUNDS},
+}
+
+
+def order(name):
+    """Order of convergence on any grid."""
+    return 2 if "Heun" in name or name.startswith(("PLMS2", "PLMS3", "PLMS4")) else 1
+
+
+def uniform(steps):
+    return np.linspace(3.0, 0.5, steps + 1)
+
+
+def cases():
+    """Every scheduler on the trained schedule, and on another, with another prediction type."""
+    others = cycle(zip(sorted(set(SCHEDULES) - {"discrete"}), cycle(PREDICTIONS)))
+    for name, make in ALL.items():
+        for schedule, prediction in (("discrete", "epsilon"), next(others)):
+            yield scheduler_case(
+                make(SCHEDULES[schedule], prediction_type=prediction),
+                order=order(name),
+                name=f"{name} {schedule} {prediction}",
+            )
+    for name, full in (("PLMS3-heun", 3), ("PLMS3-runge_kutta", 3), ("PLMS4-runge_kutta", 4)):
+        for schedule in ("discrete", "vp", "flow"):
+            yield scheduler_case(
+                ALL[name](SCHEDULES[schedule], prediction_type="v_prediction"),
+                order=full,
+                grid=uniform,
+                name=f"{name} {schedule} uniform in sigma",
+            )
+
+
+@parametrize_with_checks(
+    cases(), expected_failures=lambda case: EXPECTED_FAILURES.get(case.title.split()[0], {})
+)
+def test_every_scheduler_obeys(case, check):
+    check(case)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_check_rejects_a_correct_scheduler(seed):
+    assert failures(seed) == []
