@@ -122,16 +122,20 @@ def check_no_state(case: SamplerCase) -> None:
         where=f"for {shown(sigmas)}",
         look_at=look_at,
     )
-    # What was the first call's, and is still there, would show in a run whose end is known.
-    point = np.full(x.shape, 0.7)
+    # What was kept for a denoiser, or a shape, does not fit a batch that is one longer.
+    longer = np.concatenate([x, x[:1]])
     expect_close(
-        case.run(lambda y, s: point.astype(y.dtype), point, sigmas, zeros),
-        point,
-        case.rounding(lambda y, s: point, point, sigmas),
-        what="a run on a point, from it and with no noise, to stay there",
-        where=f"after calls with another denoiser, for {shown(sigmas)}",
+        case.run(_other, x, sigmas, zeros),
+        case.run(_other, longer, sigmas, zeros)[:-1],
+        case.rounding(_other, x, sigmas),
+        what="another denoiser's samples to be those of a batch that was never seen",
+        where=f"after calls with the first one, for {shown(sigmas)}",
         look_at=look_at,
     )
+
+
+def _other(y: Any, s: float) -> Any:
+    return 0.5 - 0.5 * nonlinear(y, s)
 
 
 @Check

@@ -47,10 +47,15 @@ class SamplerCase:
     grid : callable, optional
         ``grid(steps)`` returns the sigmas that it is run on, steps + 1 of them. By default it is
         run on uneven random ones, and on Karras's for its order.
+    any_sigmas : bool
+        Whether it takes any sigmas; if not, those of `grid` alone.
     sigma_min, sigma_max : float
         Between which sigmas it is run, where there is no `grid`.
     min_steps : int
         The fewest steps that it can take.
+    precision : str
+        The dtype that it keeps its levels and weights in, where that is not float64: "float32" for
+        one that computes them in that, whatever x is. Rounding is then that dtype's.
     seed : int
         Of all that is random in the checks.
     name : str
@@ -67,9 +72,11 @@ class SamplerCase:
     order: float
     stochastic: bool = False
     grid: Grid | None = None
+    any_sigmas: bool = True
     sigma_min: float = 0.02
     sigma_max: float = 80.0
     min_steps: int = 1
+    precision: str = "float64"
     seed: int = 0
     name: str = ""
 
@@ -79,15 +86,24 @@ class SamplerCase:
         _checks.boolean("stochastic", self.stochastic)
         if self.grid is not None:
             _checks.function("grid", self.grid, "(steps)")
+        elif not self.any_sigmas:
+            raise ValueError("grid must be given for a sampler that does not take any sigmas")
+        _checks.boolean("any_sigmas", self.any_sigmas)
         _checks.settle(self, "sigma_min", above=0.0)
         _checks.settle(self, "sigma_max", above=self.sigma_min)
         _checks.integer("min_steps", self.min_steps, at_least=1)
+        _checks.choice("precision", self.precision, ("float64", "float32"))
         _checks.integer("seed", self.seed, at_least=0)
 
     @property
     def title(self) -> str:
         """What a failure calls it."""
         return self.name or getattr(self.sampler, "__name__", repr(self.sampler))
+
+    @property
+    def unit(self) -> float:
+        """The rounding of its own arithmetic."""
+        return float(np.finfo(self.precision).eps)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Return a generator of the case's seed, one of its own for each purpose."""
@@ -137,7 +153,7 @@ class SamplerCase:
         """Bound of what rounding does to a run's samples, from its condition; see `disturbed`."""
         plain = self.run(denoiser, x, sigmas)
         moved = self.run(disturbed(denoiser, self.rng("rounding")), x, sigmas)
-        return rounding(plain, moved, len(sigmas), unit)
+        return rounding(plain, moved, len(sigmas), max(unit, self.unit))
 
 
 def disturbed(denoiser: Denoiser, rng: np.random.Generator) -> Denoiser:

@@ -61,7 +61,9 @@ SCHEDULER = (
 
 def checks_for(case: SamplerCase) -> tuple[Check, ...]:
     """Return the checks that apply to a case."""
-    checks = (*ANY, *(STOCHASTIC if case.stochastic else DETERMINISTIC))
+    checks: tuple[Check, ...] = (*ANY, *(STOCHASTIC if case.stochastic else DETERMINISTIC))
+    if not case.any_sigmas:
+        checks = tuple(check for check in checks if check is not symmetry.check_scale)
     return (*checks, *SCHEDULER) if isinstance(case, SchedulerCase) else checks
 
 
