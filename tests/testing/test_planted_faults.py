@@ -17,11 +17,13 @@ from schedulers.testing import CheckFailed, SamplerCase, checks_for, scheduler_c
 FAULTS = {}
 
 
-def fault(check, word, *, order=1, stochastic=False, grid=None):
+def fault(check, word, *, order=1, uneven_order=1, stochastic=False, grid=None):
     """Register a sampler with a fault, the check that must find it, and a word of the message."""
 
     def register(sampler):
-        case = SamplerCase(sampler, order=order, stochastic=stochastic, grid=grid)
+        case = SamplerCase(
+            sampler, order=order, uneven_order=uneven_order, stochastic=stochastic, grid=grid
+        )
         FAULTS[sampler.__name__] = case, check, word
         return sampler
 
@@ -153,6 +155,27 @@ fault("check_order", "earlier estimate", order=2)(
 )
 fault("check_steps", "IndexError", order=2)(
     named("a_history_that_is_taken_for_granted", multistep([TWO]))
+)
+
+
+def dpm_solver_pp_2m(ratio):
+    """DPM-Solver++(2M), Lu et al. 2022, with the ratio of this step to the one before it."""
+
+    def sampler(denoiser, x, sigmas, noise):
+        old = h_old = None
+        for s, s_next in pairwise(sigmas.tolist()):
+            d, h = denoiser(x, s), math.log(s / s_next) if s_next else math.inf
+            first = old is None or s_next == 0.0
+            towards = d if first else d + 0.5 * ratio(h, h_old) * (d - old)
+            x = s_next / s * x + (1.0 - s_next / s) * towards
+            old, h_old = d, h
+        return x
+
+    return sampler
+
+
+fault("check_order_uneven", "steps alternate in length", order=2, uneven_order=2)(
+    named("a_ratio_of_steps_left_out", dpm_solver_pp_2m(lambda h, h_old: 1.0))
 )
 
 
@@ -578,11 +601,12 @@ def test_there_are_many_faults():
     assert len(FAULTS) >= 25
 
 
-@pytest.mark.parametrize("name", ["euler", "heun", "multistep", "ancestral"])
+@pytest.mark.parametrize("name", ["euler", "heun", "multistep", "2M", "ancestral"])
 def test_without_the_fault_every_check_passes(name):
     sound = {
         "euler": SamplerCase(euler, order=1),
-        "heun": SamplerCase(heun(), order=2),
+        "heun": SamplerCase(heun(), order=2, uneven_order=2),
+        "2M": SamplerCase(dpm_solver_pp_2m(lambda h, h_old: h / h_old), order=2, uneven_order=2),
         "multistep": SamplerCase(multistep([ONE, TWO]), order=2),
         "ancestral": SamplerCase(ancestral(lambda noise, x: noise), order=1, stochastic=True),
     }[name]

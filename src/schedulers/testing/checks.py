@@ -62,6 +62,8 @@ SCHEDULER = (
 def checks_for(case: SamplerCase) -> tuple[Check, ...]:
     """Return the checks that apply to a case."""
     checks: tuple[Check, ...] = (*ANY, *(STOCHASTIC if case.stochastic else DETERMINISTIC))
+    if not case.stochastic and case.grid is None:
+        checks = (*checks, accuracy.check_order_uneven)
     if not case.any_sigmas:
         checks = tuple(check for check in checks if check is not symmetry.check_scale)
     return (*checks, *SCHEDULER) if isinstance(case, SchedulerCase) else checks
@@ -111,6 +113,7 @@ def check_scheduler(
     scheduler: Scheduler,
     *,
     order: float = 1.0,
+    uneven_order: float = 1.0,
     grid: Grid | None = None,
     seed: int = 0,
     expected_failures: Mapping[str, str] | None = None,
@@ -121,7 +124,7 @@ def check_scheduler(
     ----------
     scheduler : Scheduler
         On any schedule, with any parameters; its `threshold` is set aside.
-    order, grid, seed
+    order, uneven_order, grid, seed
         As for `SamplerCase`.
     expected_failures : mapping of str to str, optional
         As for `check_sampler`.
@@ -138,7 +141,8 @@ def check_scheduler(
     >>> from schedulers import Heun, VPSchedule
     >>> check_scheduler(Heun(VPSchedule()), order=2)
     """
-    run_checks(scheduler_case(scheduler, order=order, grid=grid, seed=seed), expected_failures)
+    case = scheduler_case(scheduler, order=order, uneven_order=uneven_order, grid=grid, seed=seed)
+    run_checks(case, expected_failures)
 
 
 def parametrize_with_checks(

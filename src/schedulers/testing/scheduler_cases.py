@@ -53,6 +53,7 @@ def scheduler_case(
     scheduler: Scheduler,
     *,
     order: float = 1.0,
+    uneven_order: float = 1.0,
     grid: Grid | None = None,
     seed: int = 0,
     name: str = "",
@@ -66,6 +67,7 @@ def scheduler_case(
     return SchedulerCase(
         sampler=as_sampler(scheduler),
         order=order,
+        uneven_order=uneven_order,
         stochastic=_draws_noise(scheduler, np.geomspace(high, low, 321)),
         grid=grid,
         sigma_min=low,
