@@ -141,9 +141,9 @@ def check_order_nonlinear(case: SamplerCase) -> None:
 def check_order_uneven(case: SamplerCase) -> None:
     """On grids whose steps alternate in length, samples converge in the order claimed for those.
 
-    Every method converges there, in first order at least. A multistep method whose weights are
-    those of even steps has no more, although nothing can be seen of that on a smooth grid, where
-    the ratio of two steps tends to 1.
+    Every method converges there, in first order at least. A failure means weights that are those of
+    even steps. Nothing can be seen of that on a smooth grid, where the ratio of two steps tends
+    to 1.
     """
     rng = case.rng("uneven")
     data = Gaussian(rng.normal(size=4), np.array([0.1, 0.4, 1.0, 3.0]))
