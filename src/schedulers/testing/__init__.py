@@ -11,8 +11,9 @@ denoised estimate of x_0, `sigmas` fall and the last may be 0, and ``noise(x)`` 
 standard normal noise. Each law is one check, with a name, and a failure says what was expected,
 what came out and where to look. In pytest, `parametrize_with_checks` makes each check a test.
 
+>>> from itertools import pairwise
 >>> def euler(denoiser, x, sigmas, noise):
-...     for s, s_next in zip(sigmas, sigmas[1:]):
+...     for s, s_next in pairwise(sigmas.tolist()):
 ...         x = x + (s_next - s) * (x - denoiser(x, s)) / s
 ...     return x
 >>> check_sampler(euler, order=1)
@@ -20,7 +21,7 @@ what came out and where to look. In pytest, `parametrize_with_checks` makes each
 One that averages the slopes of Heun's method wrongly is of first order, at most:
 
 >>> def heun(denoiser, x, sigmas, noise):
-...     for s, s_next in zip(sigmas, sigmas[1:]):
+...     for s, s_next in pairwise(sigmas.tolist()):
 ...         d = (x - denoiser(x, s)) / s
 ...         y = x + (s_next - s) * d
 ...         if s_next > 0:

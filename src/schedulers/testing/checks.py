@@ -98,12 +98,12 @@ def check_sampler(
     Examples
     --------
     >>> def denoise_at_once(denoiser, x, sigmas, noise):
-    ...     return denoiser(x, sigmas[0])
+    ...     return denoiser(x, float(sigmas[0]))
     >>> try:
     ...     check_sampler(denoise_at_once, order=1)
     ... except ChecksFailed as error:
     ...     print(*(failure.check for failure in error.failures))
-    check_point_mass check_order check_order_nonlinear
+    check_point_mass check_order check_order_nonlinear check_order_uneven
     """
     case = SamplerCase(sampler, order=order, stochastic=stochastic, grid=grid, **options)
     run_checks(case, expected_failures)
