@@ -83,7 +83,7 @@ def check_point_mass_variance(case: SamplerCase) -> None:
     for steps in range(case.min_steps, case.min_steps + 6):
         sigmas = case.sigmas(rng, steps, clean=False)
         data, s = Gaussian([0.7], 0.0), float(sigmas[-1])
-        law = black_box_law(case.sampler, data, sigmas)
+        law = black_box_law(case.sampler, data, sigmas, precision=case.precision)
         off = case.rounding(exact(data), np.full((16, 1), float(sigmas[0])), sigmas)
         expect_close(
             law.cov,
@@ -174,7 +174,7 @@ def check_marginals(case: SamplerCase) -> None:
 
     def error(sigmas: Floats) -> float:
         start = Gaussian(mean, data.cov + sigmas[0] ** 2 * np.eye(2))
-        law = black_box_law(case.sampler, data, sigmas, initial=start)
+        law = black_box_law(case.sampler, data, sigmas, initial=start, precision=case.precision)
         clean = sigmas[-1] == 0.0
         total = variances + (sigmas[-2] if clean else sigmas[-1]) ** 2
         target = variances**2 / total if clean else total

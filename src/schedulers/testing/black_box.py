@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# A sampler that rounds to float32 is affine to that.
-_AFFINE = 1e-6
+_AFFINE = 1e-8
 
 
 def black_box_law(
-    sampler: Sampler, data: Gaussian, sigmas: ArrayLike, *, initial: Gaussian | None = None
+    sampler: Sampler,
+    data: Gaussian,
+    sigmas: ArrayLike,
+    *,
+    initial: Gaussian | None = None,
+    precision: str = "float64",
 ) -> Gaussian:
     """Exact normal distribution that a sampler's output follows, if the data is Gaussian.
 
@@ -43,6 +47,8 @@ def black_box_law(
     initial : Gaussian, optional
         Distribution of the start; by default noise alone, of mean 0 and standard deviation
         ``sigmas[0]``.
+    precision : str
+        "float32" for a sampler that computes in that, and so is affine to its rounding alone.
 
     Returns
     -------
@@ -71,6 +77,7 @@ def black_box_law(
     if not isinstance(data, Gaussian):
         raise TypeError(f"data must be a Gaussian, got {_checks.shown(data)}")
     levels = _checks.vector("sigmas", sigmas)
+    _checks.choice("precision", precision, ("float64", "float32"))
     shape, size = data.event_shape, int(np.prod(data.event_shape))
     denoiser = exact(data)
 
@@ -90,7 +97,8 @@ def black_box_law(
 
     base, columns = out[0], out[1:-1] - out[0]
     off = np.abs(base + random[0] @ columns - out[-1]).max(initial=0.0)
-    if not off <= _AFFINE * max(np.abs(out).max(initial=0.0), 1.0):
+    affine = max(_AFFINE, 1e3 * float(np.finfo(precision).eps))
+    if not off <= affine * max(np.abs(out).max(initial=0.0), 1.0):
         raise ValueError(
             f"sampler must be affine in its start and its noise where the data is Gaussian, and "
             f"its samples independent of each other: a sum of inputs came out {off:.2g} away from "
