@@ -1,7 +1,7 @@
 """Sources of noise: seeds name it, sample by sample, and nothing else about a run matters."""
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -84,12 +84,12 @@ def test_large_noise_is_drawn_in_threads_to_the_same_bits(monkeypatch):
     shape = (3, 2 * noise_module._CHUNK + 5)
     used = []
 
-    class Pool(ThreadPoolExecutor):
+    class Pool(futures.ThreadPoolExecutor):
         def __init__(self, threads):
             used.append(threads)
             super().__init__(threads)
 
-    monkeypatch.setattr(noise_module, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(futures, "ThreadPoolExecutor", Pool)
     drawn = []
     for processors in (1, 2, 64):
         monkeypatch.setattr(noise_module, "_processors", lambda n=processors: n)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -177,6 +176,8 @@ def _fill(rows: Any, seeds: Sequence[Seed], key: tuple[int, ...]) -> None:
     ]
     threads = min(len(tasks), rows.size // _CHUNK)
     if threads > 1 and (threads := min(threads, _processors())) > 1:
+        from concurrent.futures import ThreadPoolExecutor  # which few runs need
+
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(_fill_chunk, tasks))
     else:
