@@ -40,6 +40,14 @@ def test_increments_are_independent_and_of_unit_variance():
     assert np.abs(np.mean(z, axis=1)).max() < 5.0 / np.sqrt(n)
 
 
+def test_steps_of_a_few_of_the_last_intervals_have_unit_variance():
+    # Their ends lie inside intervals that are halved no more: what is drawn there is a part of it.
+    n, path, last = 40_000, sc.BrownianPath(5), 2.0**-30
+    for low, length in ((0.3, 1.3), (0.3 + 0.2 * last, 2.0), (0.7, 3.4)):
+        z = path.increment(stage_place(0, (low, low + length * last)), (n,))
+        assert abs(np.mean(z**2) - 1.0) < 5.0 * np.sqrt(2.0 / n)
+
+
 def test_the_path_is_a_function_of_the_seed_and_each_sample_has_its_own():
     one, same, other = (sc.BrownianPath(seed) for seed in (1, np.random.SeedSequence(1), 2))
     np.testing.assert_array_equal(increment(one, 0.2, 0.7), increment(same, 0.2, 0.7))

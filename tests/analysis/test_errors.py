@@ -73,6 +73,12 @@ def test_the_order_of_a_deterministic_scheduler_is_found(name, order):
     assert found.order == pytest.approx(ratio)
 
 
+def test_two_numbers_of_steps_make_one_estimate():
+    found = convergence_order(sc.Euler(VE), DATA, (1, 2))
+    (order,) = found.orders
+    assert order == found.order == math.log2(found.errors[0] / found.errors[1])
+
+
 @pytest.mark.parametrize("name", ["DDPM", "DDPM-large", "DDIM1", "DDIM.3", "EulerAncestral"])
 def test_stochastic_schedulers_are_of_first_weak_order(name):
     steps = (80, 160, 320, 640)
