@@ -25,8 +25,8 @@ def test_same_sample_as_diffusers(case):
     config = case["config"]
     if config.get("trained_betas"):
         config = config | {"trained_betas": space.TRAINED}
-    sample = np.array(case["sample"]).reshape(space.SHAPE)
-    check(case | {"config": config}, sample, case["timesteps"], case["init_noise_sigma"])
+    samples = [np.reshape(case[name], space.SHAPE) for name in ("sample", "sample64")]
+    check(case | {"config": config}, *samples, case["timesteps"], case["init_noise_sigma"])
 
 
 @pytest.mark.parametrize("scheduler", space.SPACE)

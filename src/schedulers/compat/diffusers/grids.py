@@ -65,6 +65,17 @@ def remapped(option: str, config: Any, sigmas: Floats, steps: int) -> Floats:
 
 
 def times_of(sigmas: Floats, training: Floats) -> Floats:
-    """Times of sigmas, linear in log sigma between training levels and constant beyond them."""
-    logs = np.log(np.maximum(sigmas, 1e-10))
-    return np.interp(logs, np.log(training), np.arange(len(training)))
+    """Times of sigmas, linear in log sigma between training levels and constant beyond them.
+
+    A sigma lies above the last training level that is not above it: with zero terminal SNR, where
+    the last sigma is cut to be finite, those before it may be larger.
+    """
+    logs, levels = np.log(np.maximum(sigmas, 1e-10)), np.log(training)
+    if len(levels) == 1:
+        return np.zeros_like(logs)
+    reached = logs[:, None] >= levels
+    last = np.where(reached.any(axis=1), len(levels) - 1 - reached[:, ::-1].argmax(axis=1), 0)
+    low = np.minimum(last, len(levels) - 2)
+    part = (logs - levels[low]) / (levels[low + 1] - levels[low])
+    times: Floats = low + np.clip(part, 0.0, 1.0)
+    return times

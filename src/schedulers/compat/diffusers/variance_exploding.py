@@ -8,6 +8,7 @@ is multiplied by the same root to be v of these levels, eps - sigma x_0.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -318,7 +319,8 @@ class EulerDiscreteScheduler(SingleStage):
         """
         index = self._index(timestep)
         now, then = self._levels_of(index)
-        gamma = min(_checks.real("s_churn", s_churn, at_least=0.0) / len(self._times), 2**0.5 - 1)
+        intervals = len(self.sigmas) - 1  # one more than there are steps where "log_linear"
+        gamma = min(_checks.real("s_churn", s_churn, at_least=0.0) / intervals, 2**0.5 - 1)
         if gamma and s_tmin <= now.sigma <= s_tmax:
             stage = self._churned(now, then, gamma, _checks.real("s_noise", s_noise, at_least=0.0))
         else:
@@ -375,8 +377,10 @@ class EulerAncestralDiscreteScheduler(SingleStage):
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Set the times of a run, as `EulerDiscreteScheduler` does by their number."""
         times = self._steps_from(num_inference_steps, None)
+        sigmas = np.append(self._at(times), 0.0)
+        _check_falling(sigmas)
         self.num_inference_steps = len(times)
-        self._set_sigmas(times, np.append(self._at(times), 0.0), device)
+        self._set_sigmas(times, sigmas, device)
 
     def step(
         self,
@@ -388,9 +392,22 @@ class EulerAncestralDiscreteScheduler(SingleStage):
     ) -> Any:
         """Take the step that begins at a timestep; as `EulerDiscreteScheduler.step`."""
         index = self._index(timestep)
-        (stage,) = EulerAncestral(ANY_SCHEDULE).stages(self._levels_of(index))
+        levels = self._levels_of(index)
+        _check_falling([level.sigma for level in levels])
+        (stage,) = EulerAncestral(ANY_SCHEDULE).stages(levels)
         result = self._step(model_output, index, sample, stage, generator)
         return result if return_dict else result.to_tuple()
+
+
+def _check_falling(sigmas: Any) -> None:
+    """Refuse a step to a noisier level, which has no part for fresh noise."""
+    for now, then in pairwise(np.asarray(sigmas).tolist()):
+        if now < then:
+            raise ValueError(
+                f"sigmas must not rise, as they do here from {now:g} to {then:g}: with "
+                f"rescale_betas_zero_snr the last one is cut to be finite, and the ones before it "
+                f"may be larger; take fewer steps"
+            )
 
 
 class HeunDiscreteScheduler(Multistage, VarianceExploding):
