@@ -35,10 +35,11 @@ def cases(draw):
 @given(case=cases())
 def test_same_sample_over_the_golden_space(peer, case):
     assume(space.outside(case["scheduler"], case["config"], case["steps"]) is None)
-    scheduler, sample = peer.run(case)
+    _, sample = peer.run(case)
     assume(np.isfinite(sample).all())  # see test_where_diffusers_gives_nan
+    scheduler, sample64 = peer.run64(case)
     times = np.asarray(scheduler.timesteps, np.float64)
-    check(case, sample, peer.run64(case), times, float(scheduler.init_noise_sigma))
+    check(case, sample, sample64, times, float(scheduler.init_noise_sigma))
 
 
 @pytest.mark.parametrize("cls", ALL)
@@ -143,6 +144,7 @@ def test_pipeline_of_an_unconditional_model(peer, name):
 
 @pytest.mark.parametrize("cls", ALL)
 def test_pipeline_of_stable_diffusion(peer, cls):
+    pytest.importorskip("transformers")
     import diffusers
     import torch
 

@@ -58,7 +58,7 @@ def run(case):
 
 
 def run64(case):
-    """The last sample of diffusers' own run, its arithmetic in float64.
+    """The scheduler, and the last sample, of diffusers' own run, its arithmetic in float64.
 
     The training's tables are those of float32, and so are the levels and times that the run visits:
     they say what is computed. Everything that is computed from them is in float64. The square roots
@@ -98,4 +98,4 @@ def run64(case):
     finally:
         torch.set_default_dtype(default)
     assert x.dtype == torch.float64
-    return np.asarray(x)
+    return scheduler, np.asarray(x)
