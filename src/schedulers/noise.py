@@ -128,7 +128,7 @@ def check_seeds(source: Any, shape: tuple[int, ...]) -> None:
 
 def check_drawable(source: Any, x: Array) -> None:
     """Refuse noise that cannot be had for an array of this kind."""
-    if not (callable(source) or isinstance(x, np.ndarray) or _converter(x)):
+    if not (callable(source) or isinstance(x, np.ndarray) or converter(x)):
         raise TypeError(
             f"rng must be a function noise(like) for an array of dtype {x.dtype!r}: fresh noise is "
             f"drawn for NumPy arrays, PyTorch's and those of the array API; "
@@ -144,7 +144,7 @@ def draw(source: Any, place: Place, like: Array) -> Array:
     check_drawable(source, like)
     if isinstance(like, np.ndarray):
         return normal(source, place, like.shape, like.dtype)
-    convert = _converter(like)
+    convert = converter(like)
     assert convert is not None
     dtype = np.float64 if "float64" in str(like.dtype) else np.float32
     return convert(normal(source, place, tuple(like.shape), np.dtype(dtype)))
@@ -210,7 +210,7 @@ def _called(noise: Callable[[Array], Array], like: Array) -> Array:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def _converter(like: Array) -> Callable[[Any], Array] | None:
+def converter(like: Array) -> Callable[[Any], Array] | None:
     """Return what makes a NumPy array one of the kind of `like`, if there is such a thing."""
     if hasattr(like, "new_tensor"):  # PyTorch
         return lambda z: like.new_tensor(z)

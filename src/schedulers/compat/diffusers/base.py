@@ -11,7 +11,7 @@ from schedulers import _checks, arrays
 from schedulers.compat.diffusers import tables
 from schedulers.compat.diffusers.config import Configured
 from schedulers.compat.diffusers.grids import SPACINGS
-from schedulers.noise import _converter
+from schedulers.noise import converter
 from schedulers.noise_schedules import Level, VESchedule
 from schedulers.parameterization import UNDEFINED_AT_ALPHA_0, DynamicThreshold, StaticThreshold
 from schedulers.tableau import Stage, State, Tableau, advance
@@ -211,7 +211,7 @@ def _per_sample(values: Any, like: Array) -> Any:
     column = np.asarray(values, np.float64).reshape(-1, *(1,) * (len(like.shape) - 1))
     if isinstance(like, np.ndarray):
         return column.astype(like.dtype)
-    convert = _converter(like)
+    convert = converter(like)
     if convert is None:
         raise TypeError(f"arrays of type {type(like).__name__} take no numbers for each sample")
     return convert(column)
