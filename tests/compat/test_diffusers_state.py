@@ -1,10 +1,17 @@
 """One scheduler for several runs: each has its own result, or a clear error."""
 
+import pickle
+import weakref
+
 import numpy as np
 import pytest
 
 from compat.test_diffusers_loops import ALL, made
-from schedulers.compat.diffusers import HeunDiscreteScheduler, PNDMScheduler
+from schedulers.compat.diffusers import (
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+)
 
 MULTISTAGE = [HeunDiscreteScheduler, PNDMScheduler]
 
@@ -85,6 +92,73 @@ def test_set_timesteps_for_another_batch_in_mid_run(cls):
     else:
         with pytest.raises(ValueError, match="timestep must be one of"):
             next(first)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("cls", ALL)
+def test_grids_that_share_timesteps_are_never_mixed(cls, spacing):
+    counts = (5, 10) if spacing != "linspace" else (4, 10)  # 999 / 3 and 999 / 9 times k
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    config = {"skip_prk_steps": True} if cls is PNDMScheduler else {}
+    scheduler = made(cls, timestep_spacing=spacing, **config)
+    scheduler.set_timesteps(counts[0])
+    times = scheduler.timesteps
+    first = steps_of(scheduler, x, times, seed=0)
+    next(first), next(first)
+    scheduler.set_timesteps(counts[1])
+    list(steps_of(scheduler, x + 1.0, scheduler.timesteps, seed=0))
+    if cls in MULTISTAGE:  # which know the run, and its own grid, by its sample
+        *_, last = first
+        twin = made(cls, timestep_spacing=spacing, **config)
+        twin.set_timesteps(counts[0])
+        *_, expected = steps_of(twin, x, times, seed=0)
+        np.testing.assert_array_equal(last, expected)
+    else:
+        assert set(times) & set(scheduler.timesteps) - {times[0], times[-1]}
+        with pytest.raises(ValueError, match="sample must go on by the [45] timesteps"):
+            list(first)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in ALL if cls not in MULTISTAGE])
+class TestGridChangedInMidRun:
+    def stepped(self, cls):
+        scheduler = made(cls, timestep_spacing="leading")
+        scheduler.set_timesteps(5)
+        (x,) = steps_of(scheduler, np.ones((2, 3)), scheduler.timesteps[:1], seed=0)
+        return scheduler, x, scheduler.timesteps[1]
+
+    def test_the_same_grid_again_is_no_other(self, cls):
+        scheduler, x, t = self.stepped(cls)
+        scheduler.set_timesteps(5)
+        scheduler.step(x, t, x)
+
+    def test_a_copy_goes_on_by_the_new_grid(self, cls):
+        scheduler, x, t = self.stepped(cls)
+        scheduler.set_timesteps(10)
+        twin = made(cls, timestep_spacing="leading")
+        twin.set_timesteps(10)
+        more = {} if cls is EulerDiscreteScheduler else {"generator": 0}
+        ends = [one.step(x, t, x.copy(), **more).prev_sample for one in (scheduler, twin)]
+        np.testing.assert_array_equal(*ends)
+
+    def test_a_finished_sample_begins_another_run(self, cls):
+        scheduler, x, _ = self.stepped(cls)
+        *_, x = steps_of(scheduler, x, scheduler.timesteps[1:], seed=0)
+        scheduler.set_timesteps(10)
+        scheduler.step(x, scheduler.timesteps[0], x)
+
+    def test_a_copy_of_the_scheduler_knows_no_sample(self, cls):
+        scheduler, x, t = self.stepped(cls)
+        twin = pickle.loads(pickle.dumps(scheduler))
+        twin.set_timesteps(10)
+        twin.step(x, t, x)
+
+    def test_samples_are_not_kept_alive(self, cls):
+        scheduler, x, _ = self.stepped(cls)
+        gone = weakref.ref(x)
+        del x
+        assert gone() is None
+        assert not scheduler._grids._of
 
 
 @pytest.mark.parametrize("cls", MULTISTAGE)

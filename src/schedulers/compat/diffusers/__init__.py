@@ -22,7 +22,10 @@ What differs from diffusers, which is 0.42.1 here:
 - `generator` may also be an int, a numpy.random.Generator, or whatever a core scheduler's `rng` may
   be. An int names the noise of each step.
 - A scheduler may be used for several runs at a time. Heun's method and PNDM know a run by the
-  sample that they gave it, and refuse one that they cannot tell.
+  sample that they gave it, go on by its own grid, and refuse one that they cannot tell. A step of
+  the others depends on its timestep and the grid that is set: runs of the same grid go side by
+  side, and a sample that a step returned before set_timesteps set another grid is refused. (A copy
+  of it is a sample like any other: it goes on by the new grid.)
 - A level beyond the model's, a time that repeats, or an input of the wrong kind is an error.
 - Where a step of diffusers' does not lead where the next one begins, or adds noise to a finished
   sample, the one here is right: see `DDIMScheduler` and `DDPMScheduler`, which have the option

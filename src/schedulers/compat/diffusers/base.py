@@ -11,6 +11,7 @@ from schedulers import _checks, arrays
 from schedulers.compat.diffusers import tables
 from schedulers.compat.diffusers.config import Configured
 from schedulers.compat.diffusers.grids import SPACINGS
+from schedulers.compat.diffusers.runs import Grids
 from schedulers.noise import converter
 from schedulers.noise_schedules import Level, VESchedule
 from schedulers.parameterization import UNDEFINED_AT_ALPHA_0, DynamicThreshold, StaticThreshold
@@ -69,6 +70,7 @@ class SchedulerBase(Configured):
         self.alphas: NDArray[np.float32] = 1 - self.betas
         self.alphas_cumprod = tables.alphas_cumprod(self.betas)
         self._steps_made: dict[Any, Any] = {}
+        self._grids = Grids()
         self._threshold()
 
     def __len__(self) -> int:
@@ -142,6 +144,11 @@ class SchedulerBase(Configured):
         if denoised:
             values["pred_original_sample"] = _cast(state.carried_denoised, state.dtype)
         return SchedulerOutput(values)
+
+    def _note(self, result: SchedulerOutput, t: float) -> None:
+        """Note of which grid a run is that is not over."""
+        if t != self._times[-1]:
+            self._grids.note(result.prev_sample, self._times)
 
     def _mixed(
         self, x: Array, noise: Array, scales: tuple[NDArray[np.float64], NDArray[np.float64]]

@@ -1,11 +1,14 @@
-"""Which run a step belongs to, for the methods whose rows weigh earlier evaluations.
+"""Which run a step belongs to.
 
-The interface hands back the sample that it was given, and nothing else that tells a run. So a run
-is known by that sample: the very array, or one that equals it, at the time that comes next.
+The interface hands back the sample that it was given, and nothing else that tells a run. So, for
+the methods whose rows weigh earlier evaluations, a run is known by that sample: the very array, or
+one that equals it, at the time that comes next. For the others, whose step depends on its time and
+the grid alone, the sample tells whether the grid is still its run's.
 """
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +86,32 @@ class Runs:
             rest.append(Run(state, returned, epoch))
         self._dropped = self._dropped or len(rest) > _OPEN
         self._open = rest[-_OPEN:]
+
+
+class Grids:
+    """The grids of the samples that steps returned, for as long as their callers keep them."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[weakref.ref[Any], Any]] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Grids, ()  # a copy of the scheduler has returned nothing
+
+    def note(self, sample: Array, times: Any) -> None:
+        """Note that a sample goes on by the grid of these times."""
+        key = id(sample)
+        self._of[key] = weakref.ref(sample, lambda _: self._of.pop(key, None)), times
+
+    def check(self, sample: Array, times: Any) -> None:
+        """Refuse to go on with a sample of another grid."""
+        known, own = self._of.get(id(sample), (None, None))
+        if known is None or known() is not sample or own is times or np.array_equal(own, times):
+            return
+        raise ValueError(
+            f"sample must go on by the {len(own)} timesteps that its run began with, and "
+            f"set_timesteps has set {len(times)} others since: use a scheduler for each run, or, to "
+            f"change the grid in mid-run, give a copy of the sample"
+        )
 
 
 def _equal(a: Array, b: Array) -> bool:

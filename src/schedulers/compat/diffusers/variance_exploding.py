@@ -169,6 +169,7 @@ class SingleStage(VarianceExploding):
     def _step(
         self, model_output: Array, index: int, sample: Array, stage: Stage, generator: Any
     ) -> Any:
+        self._grids.check(sample, self._times)
         levels = self._levels_of(index)
         key = index, stage
         if key not in self._steps_made:
@@ -178,6 +179,7 @@ class SingleStage(VarianceExploding):
         if stage.c:
             noise = stage.c, fresh(generator, None, state, index, *levels)
         result = self._returned(self._take(state, model_output, noise=noise))
+        self._note(result, levels[0].t)
         self._step_index = index + 1
         return result
 

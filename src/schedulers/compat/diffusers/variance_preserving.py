@@ -230,6 +230,7 @@ class DDIMScheduler(VariancePreserving):
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
         tableau = self._row(self._checked_time(timestep), _checks.real("eta", eta))
+        self._grids.check(sample, self._times)
         state = self._begun(tableau, sample)
         stage, noise = tableau.stages[0], None
         if stage.c:
@@ -237,6 +238,7 @@ class DDIMScheduler(VariancePreserving):
             noise = stage.c, fresh(generator, variance_noise, state, index, *tableau.levels)
         threshold = self._threshold(rederive_noise=bool(use_clipped_model_output))
         result = self._returned(self._take(state, model_output, threshold, noise))
+        self._note(result, stage.level.t)
         return result if return_dict else result.to_tuple()
 
 
@@ -345,6 +347,7 @@ class DDPMScheduler(VariancePreserving):
         Where the variance is learned, `model_output` has twice the sample's channels on axis 1.
         """
         tableau = self._row(self._checked_time(timestep))
+        self._grids.check(sample, self._times)
         state = self._begun(tableau, sample)
         x, stage = state.carried, tableau.stages[0]
         variance: Any = None
@@ -366,4 +369,5 @@ class DDPMScheduler(VariancePreserving):
                 lambda: fresh(generator, variance_noise, state, index, *tableau.levels),
             )
         result = self._returned(self._take(state, model_output, self._threshold(), noise))
+        self._note(result, stage.level.t)
         return result if return_dict else result.to_tuple()
