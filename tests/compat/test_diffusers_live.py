@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 
-from compat.diffusers_runs import check
-from compat.test_diffusers_loops import ALL
+from compat.diffusers_runs import check, run
+from compat.test_diffusers_loops import ALL, churned_estimate, error, exact_model
 from golden import space
+from schedulers.analytic import Gaussian
 from schedulers.compat import diffusers as ours
 
 pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore")]
@@ -36,7 +37,7 @@ def cases(draw):
 def test_same_sample_over_the_golden_space(peer, case):
     assume(space.outside(case["scheduler"], case["config"], case["steps"]) is None)
     _, sample = peer.run(case)
-    assume(np.isfinite(sample).all())  # see test_where_diffusers_gives_nan
+    assume(np.isfinite(sample).all())  # see TestWhereDiffusersIsWrong
     scheduler, sample64 = peer.run64(case)
     times = np.asarray(scheduler.timesteps, np.float64)
     check(case, sample, sample64, times, float(scheduler.init_noise_sigma))
@@ -109,6 +110,104 @@ def test_tensors(peer, cls, dtype):
     np.testing.assert_allclose(samples[1], samples[0], rtol=0.0, atol=tolerance * scale)
 
 
+class TestWhereDiffusersIsWrong:
+    """The other side of the exceptions in test_diffusers_loops: theirs, against the exact answer."""
+
+    def error(self, cls, steps, **config):
+        import diffusers
+        import torch
+
+        def make(cls, **config):
+            config |= {"clip_sample": False} if cls is ours.DDIMScheduler else {}
+            return getattr(diffusers, cls.__name__)(**config)
+
+        return error(cls, steps, make=make, array=torch.from_numpy, **config)
+
+    @pytest.mark.parametrize("spacing", ["linspace", "trailing"])
+    def test_ddim_steps_lead_elsewhere(self, peer, spacing):
+        assert self.error(ours.DDIMScheduler, 640, timestep_spacing=spacing) > 0.1
+
+    @pytest.mark.parametrize(
+        ("steps", "config"),
+        [
+            (111, {"timestep_spacing": "linspace"}),
+            (111, {"timestep_spacing": "trailing"}),
+            (100, {"prediction_type": "v_prediction"}),
+            (100, {"begin": 40}),
+        ],
+    )
+    def test_pndm_is_off_the_flow(self, peer, steps, config):
+        config = {"skip_prk_steps": True, "set_alpha_to_one": True} | config
+        theirs = self.error(ours.PNDMScheduler, steps, **config)
+        assert theirs > 2 * error(ours.PNDMScheduler, steps, **config)
+
+    def test_ddpm_s_last_step_adds_noise(self, peer):
+        import diffusers
+        import torch
+
+        scheduler = diffusers.DDPMScheduler(
+            variance_type="fixed_large", timestep_spacing="trailing", clip_sample=False
+        )
+        model = exact_model(scheduler, data=Gaussian(mean=2.0, cov=1e-12))
+        scheduler.set_timesteps(10)
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(500, 1, generator=generator, dtype=torch.float64)
+        for t in scheduler.timesteps:
+            output = torch.from_numpy(model(x.numpy(), t))
+            x = scheduler.step(output, t, x, generator=generator).prev_sample
+        assert x.std() > 0.2
+
+    def test_fixed_large_log_is_nan(self, peer):
+        import diffusers
+        import torch
+
+        x = torch.ones(1, 1)
+        scheduler = diffusers.DDPMScheduler(variance_type="fixed_large_log")
+        assert torch.isnan(scheduler.step(x, 500, x).prev_sample).all()
+
+    def test_eta_1_from_alpha_0_may_be_nan(self, peer):
+        config = space.base("DDIMScheduler") | {
+            "prediction_type": "v_prediction",
+            "set_alpha_to_one": False,
+            "timestep_spacing": "linspace",
+            "rescale_betas_zero_snr": True,
+        }
+        step = {"eta": 1.0, "use_clipped_model_output": False}
+        cases = [
+            {"scheduler": "DDIMScheduler", "config": config, "steps": steps, "step": step}
+            for steps in range(60, 90)
+        ]
+        theirs = [peer.run(case)[1] for case in cases]
+        assert any(np.isnan(sample).any() for sample in theirs)
+        assert all(np.isfinite(run(case)[1]).all() for case in cases)
+
+    def test_trailing_times_may_have_one_of_minus_1(self, peer):
+        import diffusers
+
+        scheduler = diffusers.DDIMScheduler(timestep_spacing="trailing")
+        scheduler.set_timesteps(61)
+        assert len(scheduler.timesteps) == 62
+        assert scheduler.timesteps[-1] == -1
+
+    def test_euler_velocity_is_that_of_a_place(self, peer):
+        import diffusers
+        import torch
+
+        scheduler = diffusers.EulerDiscreteScheduler()
+        scheduler.set_timesteps(10)
+        x = torch.ones(1, 1)
+        t = scheduler.timesteps[2:3]
+        expected = ours.DDIMScheduler().get_velocity(np.ones((1, 1)), np.ones((1, 1)), [777])
+        assert abs(float(scheduler.get_velocity(x, x, t)) - float(expected)) > 0.1
+
+    def test_churn_s_estimate_is_another(self, peer):
+        import diffusers
+        import torch
+
+        scheduler = diffusers.EulerDiscreteScheduler()
+        assert churned_estimate(scheduler, array=torch.from_numpy) > 0.1
+
+
 def unet():
     import diffusers
     import torch
@@ -142,9 +241,7 @@ def test_pipeline_of_an_unconditional_model(peer, name):
     np.testing.assert_allclose(images[1], images[0], rtol=0.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("cls", ALL)
-def test_pipeline_of_stable_diffusion(peer, cls):
-    pytest.importorskip("transformers")
+def stable_diffusion(pipeline_class, scheduler):
     import diffusers
     import torch
 
@@ -159,36 +256,72 @@ def test_pipeline_of_stable_diffusion(peer, cls):
         norm_num_groups=4,
         attention_head_dim=4,
     )
-    embeds = torch.randn(1, 4, 8)
-    images = []
+    parts = dict.fromkeys(("vae", "text_encoder", "tokenizer", "safety_checker"))
+    pipeline = pipeline_class(
+        **parts,
+        unet=network,
+        scheduler=scheduler,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.scheduler is scheduler
+    return pipeline
+
+
+def images(cls, pipeline, config, **call):
+    """What a pipeline gives with their scheduler and with ours."""
+    import diffusers
+    import torch
+
+    if cls is ours.PNDMScheduler:
+        config = config | {"skip_prk_steps": True}
+    results = []
     for module in (diffusers, ours):
-        config = {"skip_prk_steps": True} if cls.__name__ == "PNDMScheduler" else {}
         scheduler = getattr(module, cls.__name__)(beta_schedule="scaled_linear", **config)
-        pipeline = diffusers.StableDiffusionPipeline(
-            vae=None,
-            text_encoder=None,
-            tokenizer=None,
-            unet=network,
-            scheduler=scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        assert pipeline.scheduler is scheduler
-        result = pipeline(
+        embeds = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(2))
+        result = stable_diffusion(getattr(diffusers, pipeline), scheduler)(
             prompt_embeds=embeds,
             negative_prompt_embeds=torch.zeros_like(embeds),
-            num_inference_steps=5,
             guidance_scale=3.0,
-            height=64,
-            width=64,
             generator=torch.Generator().manual_seed(1),
             output_type="latent",
+            **call,
         )
-        images.append(result.images.numpy())
+        results.append(result.images.numpy())
+    return results
+
+
+def assert_same_image(images):
     scale = max(1.0, np.abs(images[0]).max())
     np.testing.assert_allclose(images[1], images[0], rtol=0.0, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_pipeline_of_stable_diffusion(peer, cls):
+    pytest.importorskip("transformers")
+    pair = images(cls, "StableDiffusionPipeline", {}, num_inference_steps=5, height=64, width=64)
+    assert_same_image(pair)
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("spacing", ["leading", "linspace"])
+def test_pipeline_from_image_to_image(peer, cls, spacing):
+    pytest.importorskip("transformers")
+    import torch
+
+    image = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    if cls is ours.DDIMScheduler and spacing == "linspace":
+        config = {"timestep_spacing": spacing, "num_train_timesteps": 5}  # steps of 1, both of them
+    else:
+        config = {"timestep_spacing": spacing}
+    call = {"num_inference_steps": 5, "strength": 0.6, "image": image}
+    pair = images(cls, "StableDiffusionImg2ImgPipeline", config, **call)
+    if cls is ours.PNDMScheduler:  # whose start-up here is of times that it has not visited
+        assert pair[1].shape == pair[0].shape
+        assert np.isfinite(pair[1]).all()
+    else:
+        assert_same_image(pair)
 
 
 def test_nothing_imports_a_peer():

@@ -36,7 +36,7 @@ def made(cls, **config):
 
 def exact_model(scheduler, prediction_type="epsilon", data=DATA):
     """The exact model of the data, at the levels that the scheduler says it is trained at."""
-    schedule = DiscreteSchedule.from_alphas_cumprod(scheduler.alphas_cumprod.astype(float))
+    schedule = DiscreteSchedule.from_alphas_cumprod(np.asarray(scheduler.alphas_cumprod, float))
     denoiser = data.denoiser(schedule, prediction_type=prediction_type)
     return lambda x, t: denoiser(x, float(t))
 
@@ -98,24 +98,24 @@ def test_image_to_image(cls):
     assert latents.std() == pytest.approx(0.5, abs=0.05)
 
 
-def error(cls, steps, data=DATA, **config):
+def error(cls, steps, data=DATA, begin=0, make=made, array=np.asarray, **config):
     """Distance from the exact flow of the data, from the run's first level to its last."""
-    scheduler = made(cls, **config)
-    kind = config.get("prediction_type", "epsilon")
-    model = exact_model(scheduler, kind, data)
-    schedule = DiscreteSchedule.from_alphas_cumprod(scheduler.alphas_cumprod.astype(float))
+    scheduler = make(cls, **config)
+    model = exact_model(scheduler, config.get("prediction_type", "epsilon"), data)
+    schedule = DiscreteSchedule.from_alphas_cumprod(np.asarray(scheduler.alphas_cumprod, float))
     scheduler.set_timesteps(steps)
     z = np.array([[-1.0], [0.5], [2.0]])
-    first = float(scheduler.timesteps[0])
+    first = float(scheduler.timesteps[begin])
     alpha, sigma = schedule.alpha(first), schedule.sigma(first)
     at_model_scale = cls in (DDIMScheduler, PNDMScheduler)
-    x = sigma * z if at_model_scale else sigma / alpha * z
-    for t in scheduler.timesteps:
-        x = scheduler.step(model(scheduler.scale_model_input(x, t), t), t, x).prev_sample
+    x = array(sigma * z if at_model_scale else sigma / alpha * z)
+    for t in scheduler.timesteps[begin:]:
+        output = array(model(np.asarray(scheduler.scale_model_input(x, t)), t))
+        x = scheduler.step(output, t, x).prev_sample
     # alpha = 1 and sigma = 0 at the end: every point keeps its quantile.
     mean, std = float(data.mean), float(np.sqrt(data.cov))
     exact = mean + std * (sigma * z - alpha * mean) / np.hypot(alpha * std, sigma)
-    return np.abs(x - exact).max()
+    return np.abs(np.asarray(x) - exact).max()
 
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
@@ -142,6 +142,17 @@ def test_as_many_times_as_there_are_steps(cls, steps, spacing):
     distinct = sorted({float(t) for t in scheduler.timesteps}, reverse=True)
     assert len(distinct) == scheduler.num_inference_steps == steps
     assert 0.0 <= distinct[-1] <= distinct[0] <= 999.0
+
+
+def churned_estimate(scheduler, kind="epsilon", array=np.asarray):
+    """Distance of pred_original_sample from data that is a point, in a step with churn."""
+    model = exact_model(scheduler, kind, Gaussian(mean=2.0, cov=1e-14))
+    scheduler.set_timesteps(10)
+    t = scheduler.timesteps[5]
+    x = array(np.array([[3.0], [-1.0]]))
+    output = array(model(np.asarray(scheduler.scale_model_input(x, t)), t))
+    estimate = scheduler.step(output, t, x, s_churn=4.0).pred_original_sample
+    return np.abs(np.asarray(estimate) - 2.0).max()
 
 
 class TestWhereDiffusersIsWrong:
@@ -178,6 +189,30 @@ class TestWhereDiffusersIsWrong:
             for kind in ("fixed_large", "fixed_large_log")
         ]
         assert samples[0] == samples[1]
+
+    @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+    @pytest.mark.parametrize("skip_prk_steps", [False, True])
+    def test_pndm_steps_lead_to_the_next_time(self, spacing, skip_prk_steps):
+        config = {"skip_prk_steps": skip_prk_steps, "set_alpha_to_one": True}
+        assert error(PNDMScheduler, 111, timestep_spacing=spacing, **config) < 0.01
+
+    def test_pndm_from_the_middle_is_on_the_flow(self):
+        config = {"skip_prk_steps": True, "set_alpha_to_one": True}
+        assert error(PNDMScheduler, 100, begin=40, **config) < 0.01
+
+    @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+    def test_churn_s_estimate_of_a_point_is_the_point(self, kind):
+        assert churned_estimate(EulerDiscreteScheduler(prediction_type=kind), kind) < 1e-6
+
+    def test_rising_sigmas_have_no_part_for_fresh_noise(self):
+        scheduler = EulerAncestralDiscreteScheduler(
+            rescale_betas_zero_snr=True, timestep_spacing="trailing"
+        )
+        x = np.ones((1, 1))
+        with pytest.raises(ValueError, match="sigmas must not rise"):
+            scheduler.set_timesteps(640)
+        with pytest.raises(ValueError, match="sigmas must not rise"):
+            scheduler.step(x, scheduler.timesteps[0], x)  # all of the training's
 
     def test_pndm_combines_noise_estimates_whatever_the_model_predicts(self):
         config = {"skip_prk_steps": True, "set_alpha_to_one": True}
