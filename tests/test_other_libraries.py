@@ -227,3 +227,64 @@ kd.sample_euler_ancestral(lambda x, s: 0.5 * x, x, sigmas)
     code = "import sys, schedulers.models, schedulers.compat.k_diffusion; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "jax", "scipy", "tqdm"} & set(out.stdout.split())
+
+
+def test_half_precision_is_stepped_in_float32(library):
+    x = library.array(start(), "float16")
+    state = sc.DDIM(VP).init(x, timesteps=TIMES)
+    assert "float32" in str(state.carried.dtype)
+    assert "float16" in str(state.x.dtype)
+
+
+def test_an_output_in_another_precision_is_taken(library):
+    for name in ("DDIM", "Heun", "PLMS4-heun", "DDPM"):
+        for dtype, other in (("float16", "float32"), ("float32", "float16")):
+            scheduler = ALL[name](VP, prediction_type="sample")
+            x = library.array(start(), dtype)
+            flat = library.array(np.full(x.shape, 0.25), other)
+            x_0 = scheduler.sample(lambda x, t, flat=flat: flat, x, timesteps=TIMES, rng=0)
+            assert x_0.dtype == x.dtype
+            np.testing.assert_allclose(library.numpy(x_0), 0.25, rtol=1e-3)
+
+
+def test_data_is_noised_to_a_time_for_each_sample(library):
+    scheduler, x, z = sc.DDIM(VP), start(), start()[::-1].copy()
+    times = [0.2, 0.5, 0.9]
+    got = scheduler.add_noise(library.array(x), times, noise=library.array(z))
+    assert isinstance(got, library.kind)
+    expected = scheduler.add_noise(x, times, noise=z)
+    assert relative_error(library.numpy(got), expected) < 1e-6
+
+
+@pytest.mark.parametrize("variance", ["learned", "learned_range"])
+def test_a_learned_variance_is_taken(library, variance):
+    scheduler = sc.DDPM(VP, variance=variance)
+    x, output = start((2, 3, 4)), 0.1 * start((2, 6, 4))
+    got = scheduler.sample(
+        lambda x, t: library.array(output), library.array(x), timesteps=TIMES, rng=3
+    )
+    expected = scheduler.sample(
+        lambda x, t: output.astype(np.float32), x.astype(np.float32), timesteps=TIMES, rng=3
+    )
+    assert relative_error(library.numpy(got), expected) < 1e-5
+
+
+def test_arrays_of_integers_and_of_numpy_are_refused(library):
+    scheduler = sc.DDIM(VP)
+    with pytest.raises(TypeError, match="x_T must have a floating dtype"):
+        scheduler.init(library.array(np.ones((2, 3)), "int32"), steps=2)
+    with pytest.raises(TypeError, match="must be of the sample's library"):
+        scheduler.sample(lambda x, t: np.zeros((3, 4)), library.array(start()), steps=2)
+
+
+def test_a_tensor_that_a_denoiser_writes_to_is_a_copy():
+    torch = pytest.importorskip("torch")
+
+    def writes(x, t):
+        x.mul_(0.5)
+        return x.clone()
+
+    x, scheduler = torch.tensor(start()), sc.Heun(VP)
+    got = scheduler.sample(writes, x, timesteps=TIMES)
+    expected = scheduler.sample(lambda x, t: 0.5 * x, x, timesteps=TIMES)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)

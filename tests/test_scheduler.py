@@ -695,3 +695,13 @@ def test_tableaus_are_no_part_of_what_a_scheduler_is():
     assert pickle.loads(pickle.dumps(used)).tableau(steps=3) == fresh.tableau(steps=3)
     run, unused = used.tableau(steps=500), fresh.tableau(steps=500)
     assert pickle.dumps(run) == pickle.dumps(unused)
+
+
+@pytest.mark.parametrize("shape", [(3, 50_000), (2, 3, 200, 200), (1, 2**17)])
+def test_large_data_is_noised_to_a_time_for_each_sample(shape):
+    scheduler = sc.DDIM(DISCRETE)
+    x, z = np.random.default_rng(0).standard_normal((2, *shape), np.float32)
+    times = np.linspace(0, 999, shape[0]).astype(int)
+    got = scheduler.add_noise(x, times, noise=z)
+    for i, t in enumerate(times.tolist()):
+        np.testing.assert_array_equal(got[i], scheduler.add_noise(x[i], t, noise=z[i]))

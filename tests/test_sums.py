@@ -101,7 +101,9 @@ def test_d_is_refused_once_the_output_that_it_is_made_of_is_overwritten():
     state = scheduler.update(buffer, scheduler.init(noise(1, (1000,)), steps=3))
     expected = state.denoised.copy()
     before = buffer.copy()
-    for other in (noise(2, (1000,)), 1.0001 * before, 0.0 * before):
+    one_changed = before.copy()
+    one_changed[17] += 1e-3
+    for other in (noise(2, (1000,)), -before, before[::-1], one_changed, 0.0 * before):
         buffer[...] = other
         with pytest.raises(ValueError, match="denoised must be asked for before the model's"):
             state.denoised  # noqa: B018
@@ -109,8 +111,30 @@ def test_d_is_refused_once_the_output_that_it_is_made_of_is_overwritten():
     np.testing.assert_array_equal(state.denoised, expected)
 
 
+def test_d_is_made_at_once_where_nothing_would_tell_that_the_output_was_overwritten():
+    output = np.array([1.0, 2.0])
+    state = sc.DDIM(VP, prediction_type="sample").init(np.zeros(2), steps=3)
+    state = sc.DDIM(VP, prediction_type="sample").update(output, state)
+    output[...] = 0.0
+    np.testing.assert_array_equal(state.denoised, [1.0, 2.0])
+
+
+@given(name=names, seed=seeds)
+def test_a_state_cannot_be_written_to(name, seed):
+    scheduler = ALL[name](VP)
+    state = scheduler.init(noise(seed, (5,)), steps=4, rng=seed)
+    for step in (scheduler.step, lambda model, s, rng: scheduler.update(s.x, s, rng)):
+        for array in (state.x, state.denoised):
+            if array is not None:
+                with pytest.raises(ValueError, match="read-only"):
+                    array[...] = 0.0
+        state = step(bounded_denoiser, state, rng=seed)
+    samples = scheduler.sample(bounded_denoiser, noise(seed, (5,)), steps=4, rng=seed)
+    samples[...] = 0.0
+
+
 def test_d_of_outputs_too_large_to_be_told_apart_is_made_at_once():
-    x = np.ones(3, np.float32)
+    x = np.full(3, 1e10, np.float32)
     scheduler = sc.DDIM(VP, prediction_type="sample")
     output = np.full(3, 1e30, np.float32)
     state = scheduler.update(output, scheduler.init(x, steps=3))

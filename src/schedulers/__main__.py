@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(options.run(options))
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
+        print(f"{parser.prog} {options.command}: {error or 'out of memory'}", file=sys.stderr)
         return 2
     return 0
 
@@ -140,7 +140,7 @@ def _check_picture(path: Path) -> None:
     """Refuse what cannot be drawn to, before any work is done."""
     if not path.parent.is_dir():
         raise ValueError(f"--plot must be in a folder that there is, got {str(path)!r}")
-    if path.suffix not in PICTURES:
+    if path.suffix.lower() not in PICTURES:
         raise ValueError(f"--plot must end in {', '.join(PICTURES)}, got {str(path)!r}")
 
 

@@ -28,10 +28,14 @@ def sample(name: str, x: Array) -> tuple[Array, Any]:
         check_floating(name, x.dtype)
         carried = np.array(x, dtype=stepping(x.dtype))
     elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
+        if any(kind in str(x.dtype) for kind in ("int", "bool", "complex")):
+            raise TypeError(f"{name} must have a floating dtype, such as float32, got {x.dtype}")
         carried = x * 1.0
+        if "float16" in str(x.dtype):  # a tensor's precision is never raised by a float
+            carried = carried.float() if hasattr(x, "float") else carried.astype(np.float32)
     else:
         raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
-    if not (math.isfinite(total(carried)) or _finite(carried)):
+    if not (math.isfinite(total(carried, carried)) or _finite(carried)):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return carried, x.dtype
 
@@ -39,54 +43,56 @@ def sample(name: str, x: Array) -> tuple[Array, Any]:
 def like(
     name: str, value: Array, x: Array, shape: tuple[int, ...], t: float | None = None
 ) -> tuple[Array, float]:
-    """Check what came at time t for x; return it in the precision of x, and its `total`."""
+    """Check what came at time t for x; return it in the precision of x, and its `total` with x."""
     if isinstance(x, np.ndarray):
         if type(value) is not np.ndarray or value.dtype != x.dtype:
             value = _as_floats(_at(name, t), value, x.dtype)
     elif not hasattr(value, "shape"):
         raise TypeError(f"{_at(name, t)} must be an array, got {_checks.shown(value)}")
+    elif isinstance(value, (np.ndarray, np.generic)):
+        raise TypeError(
+            f"{_at(name, t)} must be of the sample's library, {type(x).__name__}, got NumPy's array"
+        )
     if tuple(value.shape) != shape:
         raise ValueError(f"{_at(name, t)} must have shape {shape}, got {tuple(value.shape)}")
-    sum_ = total(value)
+    if value.dtype != x.dtype:
+        value = cast(value, x.dtype)
+    sum_ = total(value, x if value.shape == x.shape else value)
     if not (math.isfinite(sum_) or _finite(value)):
         raise ValueError(f"{_at(name, t)} must be finite, got NaN or infinity in it")
     return value, sum_
 
 
-def total(array: Array) -> float:
+def total(array: Array, x: Array) -> float:
     """Return a number that is not finite where some element is not, and tells arrays apart.
 
-    It is the sum of their squares. Of an array that is not NumPy's, it is the sum of x - x, which
-    is 0 where x is finite.
+    It is the scalar product with x, which is finite. Of an array that is not NumPy's, it is the sum
+    of the elements less themselves, which is 0 where they are finite.
     """
     if not isinstance(array, np.ndarray):
         if hasattr(array, "detach"):  # PyTorch: a check is nothing for gradients
             array = array.detach()
         return float((array - array).sum())
-    return float(np.vdot(array, array))  # a third of the time of NumPy's sum, and never a warning
+    return float(np.vdot(array, x))  # a third of the time of NumPy's sum, and never a warning
 
 
 def weighted_sum(terms: Iterable[tuple[Any, Array]], into: Array | None = None) -> Array:
     """Sum of weight * array, a new array of the arrays' own kind; terms of weight 0 are left out.
 
-    A weight is an ndarray of the arrays' own dtype, of no dimensions but where a model has learned
-    it; or a number, which goes in as a Python float, so as to take on the arrays' precision. An
-    array is only ever scaled and added. A large sum is put `into` one of the arrays where that is
-    given: one that nobody else has seen.
+    A weight is an array of the arrays' own dtype: of no dimensions but where it is not the same
+    everywhere. Or it is a number, which goes in as a Python float, so as to take on the arrays'
+    precision; then an array is only scaled and added. A large sum is put `into` one of the arrays
+    where that is given: one that nobody else has seen.
     """
     terms = list(terms)
     first = terms[0][1]
     if type(first) is np.ndarray and first.size > _BLOCK:
-        weighed = [
-            (w if isinstance(w, np.ndarray) else float(w), array)
-            for w, array in terms
-            if isinstance(w, np.ndarray) or w
-        ]
-        if len(weighed) > 1 and all(array.flags.c_contiguous for _, array in weighed):
+        weighed = [(w, array) for w, array in terms if isinstance(w, np.ndarray) or w]
+        if len(weighed) > 1 and all(_fits(w, array, first.shape) for w, array in weighed):
             return _sum_by_blocks(weighed, into)
     sum_ = None
     for weight, array in terms:
-        if not isinstance(weight, np.ndarray):
+        if isinstance(weight, (float, int, np.generic)):
             weight = float(weight)
             if weight == 0.0:
                 continue
@@ -101,7 +107,9 @@ def weighted_sum(terms: Iterable[tuple[Any, Array]], into: Array | None = None) 
 
 def cast(array: Array, dtype: Any) -> Array:
     """Return the array in a dtype, itself where it has that."""
-    return array if array.dtype == dtype else array.astype(dtype)
+    if array.dtype == dtype:
+        return array
+    return array.to(dtype) if hasattr(array, "to") else array.astype(dtype)
 
 
 def check_floating(name: str, dtype: Any) -> None:
@@ -120,6 +128,10 @@ def _as_floats(name: str, value: object, dtype: Any) -> Any:
         given = np.asarray(value)
     except ValueError:  # a ragged list
         given = np.asarray(None)
+    except (RuntimeError, TypeError) as error:  # a tensor on a device, or with gradients
+        raise TypeError(
+            f"{name} must be NumPy's array, as the sample is, got {type(value).__name__}: {error}"
+        ) from None
     check_floating(name, given.dtype)
     with np.errstate(over="ignore"):  # what is too large for the run's precision is infinite
         return given.astype(dtype, copy=False)
@@ -128,6 +140,11 @@ def _as_floats(name: str, value: object, dtype: Any) -> Any:
 def _finite(array: Array) -> bool:
     """Look at each element, where the total is not finite: it may have overflowed."""
     return isinstance(array, np.ndarray) and bool(np.isfinite(array).all())
+
+
+def _fits(weight: Any, array: Any, shape: tuple[int, ...]) -> bool:
+    """Whether an array and its weight can be cut into blocks as they lie."""
+    return bool(array.flags.c_contiguous) and np.shape(weight) in ((), shape)
 
 
 def _at(name: str, t: float | None) -> str:

@@ -129,7 +129,11 @@ class DDPM(Scheduler):
         if not stage.c:
             return output, 0.0
         if self.variance == "learned":
-            return output, np.exp(0.5 * v)
+            return output, _exp(0.5 * v)
         small, large = stage.c_range
         f = 0.5 * (v + 1.0)
-        return output, np.exp(f * math.log(large) + (1.0 - f) * math.log(small))
+        return output, _exp(f * math.log(large) + (1.0 - f) * math.log(small))
+
+
+def _exp(array: Any) -> Any:
+    return array.exp() if hasattr(array, "exp") else np.exp(array)  # PyTorch has it as a method

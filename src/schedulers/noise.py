@@ -210,6 +210,19 @@ def _called(noise: Callable[[Array], Array], like: Array) -> Array:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+def alike(values: Any, like: Array) -> Array:
+    """Return a NumPy array as one of the kind and the precision of `like`."""
+    if isinstance(like, np.ndarray):
+        return values.astype(like.dtype)
+    convert = converter(like)
+    if convert is None:
+        raise TypeError(
+            f"arrays of type {type(like).__name__} take no numbers for each sample: pass NumPy's, "
+            f"PyTorch's or one of the array API"
+        )
+    return convert(values)
+
+
 def converter(like: Array) -> Callable[[Any], Array] | None:
     """Return what makes a NumPy array one of the kind of `like`, if there is such a thing."""
     if hasattr(like, "new_tensor"):  # PyTorch

@@ -19,6 +19,7 @@ from schedulers.noise import (
     ADDED,
     ENTRY,
     START,
+    alike,
     check_drawable,
     check_seeds,
     checked_noise,
@@ -419,7 +420,7 @@ class Scheduler(ABC):
         for state in states:
             if callback is not None:
                 callback(state)
-        return state.x
+        return cast(state.carried, state.dtype)
 
     def initial_noise(
         self,
@@ -528,10 +529,10 @@ class Scheduler(ABC):
             noise, _ = arrays.sample("noise", noise)
             if noise.shape != carried.shape:
                 raise ValueError(f"noise must have shape {carried.shape}, got {noise.shape}")
-        scales: tuple[Any, Any] = alpha, sigma
+        scales: list[Any] = [alpha, sigma]
         if np.ndim(alpha):
-            per_sample = (-1,) + (1,) * (len(carried.shape) - 1)
-            scales = alpha.reshape(per_sample), sigma.reshape(per_sample)
+            column = (-1,) + (1,) * (len(carried.shape) - 1)
+            scales = [alike(scale.reshape(column), carried) for scale in scales]
         return cast(weighted_sum(zip(scales, (carried, noise), strict=True)), dtype)
 
     @cached_property
@@ -605,11 +606,10 @@ class Scheduler(ABC):
         fresh = None
         if stage.c:
             fresh = c, draw(source, stage_place(index, state.tableau.spans[index]), x)
-        # What D is made of later has to be known by its total, as arrays are that are not NumPy's,
-        # too large to be squared, or a part of the output cannot be.
-        deferred = (
-            deferred and output is given and isinstance(x, np.ndarray) and math.isfinite(total)
-        )
+        # What D is made of later has to be known by its total. Arrays that are not NumPy's, or a
+        # part of the output, have none; and one that is not finite, or 0, tells nothing.
+        deferred = deferred and output is given and isinstance(x, np.ndarray)
+        deferred = deferred and math.isfinite(total) and total != 0.0
         return advance(
             state,
             output,
@@ -652,8 +652,9 @@ def _key(
 
 def _lent(state: State) -> Array:
     """Return x for a denoiser: a copy, so that one that writes to its argument harms no state."""
-    x = state.x
-    return x.copy() if x is state.carried and isinstance(x, np.ndarray) else x
+    if state.carried.dtype != state.dtype:
+        return cast(state.carried, state.dtype)
+    return state.carried.copy() if isinstance(state.carried, np.ndarray) else state.carried * 1.0
 
 
 def _progress_bar() -> Any:

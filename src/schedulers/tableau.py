@@ -108,6 +108,11 @@ class Tableau:
         for row, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise TypeError(f"stages must be Stages, got {_checks.shown(stage)} in row {row}")
+            if not (stage.a and stage.b):
+                raise ValueError(
+                    f"stages must weigh the D and the e of their own evaluation, if by 0, "
+                    f"got {stage!r} in row {row}"
+                )
             if not all(map(math.isfinite, (*stage.a, *stage.b, stage.c))):
                 raise ValueError(f"stages must have finite weights, got {stage!r} in row {row}")
             if any(stage.a[row + 1 :]) or any(stage.b[row + 1 :]):
@@ -115,6 +120,8 @@ class Tableau:
                     f"stages must weigh estimates that there are, got a weight in row {row} for an "
                     f"evaluation before the first"
                 )
+        if not all(map(math.isfinite, self.entry)):
+            raise ValueError(f"entry must be two finite weights, got {self.entry!r}")
         ends = [stage.ends_step for stage in self.stages]
         if sum(ends) != self.steps or not ends[-1]:
             raise ValueError(
@@ -145,7 +152,7 @@ class Tableau:
     @cached_property
     def draws_noise(self) -> bool:
         """Whether some row weighs fresh noise, or the entry does."""
-        return self.entry[1] > 0.0 or any(stage.c for stage in self.stages)
+        return bool(self.entry[1]) or any(stage.c for stage in self.stages)
 
     @cached_property
     def spans(self) -> list[tuple[float, float]]:
@@ -262,12 +269,11 @@ class Deferred(NamedTuple):
     weights: tuple[Any, Any]
     x: Array
     output: Array
-    total: float  # of the output, by which it is known to be as it was
+    total: float  # of the output with x, by which the two are known to be as they were
 
     def made(self) -> Array:
         """Return the estimate."""
-        # BLAS rounds as its number of threads has it, which may have changed.
-        if not math.isclose(total(self.output), self.total, rel_tol=1e-6):
+        if total(self.output, self.x) != self.total:
             raise ValueError(
                 "denoised must be asked for before the model's output that it is made of is "
                 "overwritten: that array has other values now"
@@ -282,7 +288,8 @@ class State:
     Attributes
     ----------
     x : array
-        The sample at the model's own scale, in the dtype of the run's first sample.
+        The sample at the model's own scale, in the dtype of the run's first sample; read-only where
+        it is NumPy's.
     t : int or float
         The model's time for `x`: where the model is to be evaluated next.
     denoised : array or None
@@ -312,13 +319,15 @@ class State:
     def x(self) -> Array:
         """The sample."""
         self.check_entered()
-        return cast(self.carried, self.dtype)
+        return _read_only(cast(self.carried, self.dtype))
 
     @property
     def denoised(self) -> Array | None:
         """D of the last evaluation."""
         d = self.carried_denoised
-        return None if d is None else cast(d.made() if isinstance(d, Deferred) else d, self.dtype)
+        if d is None:
+            return None
+        return _read_only(cast(d.made() if isinstance(d, Deferred) else d, self.dtype))
 
     @property
     def done(self) -> bool:
@@ -364,6 +373,15 @@ class State:
             f"State({self.tableau.method}, {self.index} of {self.tableau.nfe} evaluations, "
             f"t={self.t:.6g}, shape={tuple(self.carried.shape)})"
         )
+
+
+def _read_only(array: Array) -> Array:
+    """Return a view that cannot be written to, for a state to stay what it is."""
+    if not isinstance(array, np.ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def advance(

@@ -129,3 +129,24 @@ def test_what_is_no_gaussian_of_one_shape_is_refused(distance):
         distance(p, 3.0)
     with pytest.raises(ValueError, match="q must have the event shape of p"):
         distance(p, Gaussian([0.0, 1.0], 1.0))
+
+
+@pytest.mark.parametrize("exponent", [-30, -17, -16, -14, -8, 8, 14, 30])
+def test_variances_far_apart_keep_their_digits(exponent):
+    v = 10.0**exponent
+    expected = 0.5 * (v - 1.0 - math.log(v))
+    assert kl_divergence(Gaussian(0.0, v), Gaussian(0.0, 1.0)) == pytest.approx(expected, rel=1e-12)
+    tilted, other = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([[1.2, 0.1], [0.1, 1.2]])
+    ratios = np.linalg.eigvals(np.linalg.solve(other, tilted)).real
+    expected = 0.5 * np.sum(v * ratios - 1.0 - np.log(v * ratios))
+    got = kl_divergence(Gaussian([0.0, 0.0], v * tilted), Gaussian([0.0, 0.0], other))
+    assert got == pytest.approx(expected, rel=1e-9)
+
+
+@given(seed=seeds)
+def test_two_laws_on_one_plane_have_a_finite_divergence(seed):
+    rng = np.random.default_rng(seed)
+    plane, spread = rng.normal(size=(4, 2)), np.array([1.0, 1.0 / 300.0**2])
+    p, q = (Gaussian(np.zeros(4), (plane * s) @ plane.T) for s in (1.0, spread))
+    expected = 0.5 * np.sum(1.0 / spread - 1.0 + np.log(spread))
+    assert kl_divergence(p, q) == pytest.approx(expected, rel=1e-4)

@@ -1,8 +1,9 @@
 """Our run of a golden case, and its agreement with a peer's.
 
-The criterion. A peer's result in float32 is its formulas' and its rounding's, and the rounding is at
-times the larger: 1 - alpha_t / alpha_prev loses digits in small steps, x - D at large sigmas, and so
-on. So the peer is run in float64, too, from the same float32 tables and at the same levels, and
+The criterion. A peer's result in float32 is its formulas' and its rounding's, and the rounding is
+at times the larger: 1 - alpha_t / alpha_prev loses digits in small steps, x - D at large sigmas,
+and so on. So the peer is run in float64, too, from the same float32 tables and at the same levels.
+Then
 
 1. ours in float64 is that result, to RTOL64: the formulas are the same;
 2. ours in float32 is the peer's in float32 to RTOL, or it is no farther from the result in float64

@@ -111,7 +111,7 @@ def test_tensors(peer, cls, dtype):
 
 
 class TestWhereDiffusersIsWrong:
-    """The other side of the exceptions in test_diffusers_loops: theirs, against the exact answer."""
+    """The other side of the exceptions in test_diffusers_loops: theirs, and the exact answer."""
 
     def error(self, cls, steps, **config):
         import diffusers

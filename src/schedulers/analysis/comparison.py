@@ -156,6 +156,9 @@ def compare(
         )
     if not named:
         raise ValueError(f"schedulers must be at least one, got {schedulers!r}")
+    for name in named:
+        if not isinstance(name, str):
+            raise TypeError(f"schedulers must have names that are strings, got {name!r}")
     counts = numbers_of_steps(steps)
     laws = [[output_law(scheduler, data, n) for n in counts] for scheduler in named.values()]
     return Comparison(

@@ -93,12 +93,14 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> float:
     inside = others > 0.0
     if _share_axes(p, q):
         outside = own[~inside]
-        excess = (own - others)[inside] / others[inside]
+        excess, ratios = (own - others)[inside] / others[inside], own[inside] / others[inside]
     else:
         difference = axes.T @ (matrix(p) - matrix(q)) @ axes
-        outside = difference[~inside]
+        outside = difference[np.ix_(~inside, ~inside)]
         roots = np.sqrt(others[inside])
         excess = np.linalg.eigvalsh(difference[np.ix_(inside, inside)] / np.outer(roots, roots))
+        turned = (axes.T @ _root(p))[inside] / roots[:, None]
+        ratios = np.sort(np.linalg.svd(turned, compute_uv=False) ** 2)  # as excess is
     # What turning the axes leaves of a 0.
     rounding = 1e-12 * max(own.max(), others.max())
     sideways = np.abs(off[~inside]).max(initial=0.0)
@@ -110,7 +112,7 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> float:
     ):
         return math.inf
     moved = float(np.sum(off[inside] ** 2 / others[inside]))
-    return 0.5 * (float(np.sum(_less_its_log(excess))) + moved)
+    return 0.5 * (float(np.sum(_less_its_log(excess, ratios))) + moved)
 
 
 def _check_pair(p: object, q: object) -> None:
@@ -138,11 +140,11 @@ def _root(law: Gaussian) -> Floats:
     return np.diag(roots) if law._basis is None else law._basis * roots
 
 
-def _less_its_log(d: Floats) -> Floats:
-    """D - log(1 + d) to full relative precision: by its series where d is small."""
+def _less_its_log(d: Floats, ratios: Floats) -> Floats:
+    """Return d - log(1 + d), 1 + d being the ratios; by its series where d is small."""
     small = np.abs(d) < 0.1
-    series = np.zeros_like(d)
+    d, series = np.where(small, d, 0.0), np.zeros_like(d)
     for k in range(20, 1, -1):  # 0.1**19 / 21 is below half an ulp of the first term
         series = 1.0 / k - series * d
-    large = np.where(small, 1.0, d)
-    return np.where(small, series * d * d, large - np.log1p(large))
+    ratios = np.where(small, 1.0, ratios)
+    return np.where(small, series * d * d, ratios - 1.0 - np.log(ratios))

@@ -187,7 +187,7 @@ def along_axes(law: Gaussian, values: Floats) -> Floats:
 
 def numbers_of_steps(steps: object) -> tuple[int, ...]:
     """Check a sequence of numbers of steps: at least one, rising."""
-    if not isinstance(steps, Iterable):
+    if not isinstance(steps, Iterable) or isinstance(steps, str):
         raise TypeError(f"steps must be a sequence of integers, got {_checks.shown(steps)}")
     counts = tuple(_checks.integer("steps", n, at_least=1) for n in steps)
     if not counts or list(counts) != sorted(set(counts)):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks, arrays
+from schedulers.arrays import cast
 from schedulers.compat.diffusers import tables
 from schedulers.compat.diffusers.config import Configured
 from schedulers.compat.diffusers.grids import SPACINGS
 from schedulers.compat.diffusers.runs import Grids
-from schedulers.noise import converter
+from schedulers.noise import alike
 from schedulers.noise_schedules import Level, VESchedule
 from schedulers.parameterization import UNDEFINED_AT_ALPHA_0, DynamicThreshold, StaticThreshold
 from schedulers.tableau import Stage, State, Tableau, advance
@@ -112,8 +113,6 @@ class SchedulerBase(Configured):
     def _begun(self, tableau: Tableau, sample: Array) -> State:
         """State of a run that begins at this sample."""
         carried, dtype = arrays.sample("sample", sample)
-        if hasattr(carried, "float") and "float16" in str(dtype):
-            carried = carried.float()  # as NumPy's are; a tensor's dtype is never raised by a float
         return State(tableau, 0, carried, dtype)
 
     def _one_step(self, now: Level, then: Level, stage: Stage) -> Tableau:
@@ -140,9 +139,9 @@ class SchedulerBase(Configured):
         return "sample" if kind == "original_sample" else kind
 
     def _returned(self, state: State, denoised: bool = True) -> SchedulerOutput:
-        values = {"prev_sample": _cast(state.carried, state.dtype)}
+        values = {"prev_sample": cast(state.carried, state.dtype)}
         if denoised:
-            values["pred_original_sample"] = _cast(state.carried_denoised, state.dtype)
+            values["pred_original_sample"] = cast(state.carried_denoised, state.dtype)
         return SchedulerOutput(values)
 
     def _note(self, result: SchedulerOutput, t: float) -> None:
@@ -216,15 +215,4 @@ def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:
 def _per_sample(values: Any, like: Array) -> Any:
     """Return numbers that can be multiplied with an array along its axis 0."""
     column = np.asarray(values, np.float64).reshape(-1, *(1,) * (len(like.shape) - 1))
-    if isinstance(like, np.ndarray):
-        return column.astype(like.dtype)
-    convert = converter(like)
-    if convert is None:
-        raise TypeError(f"arrays of type {type(like).__name__} take no numbers for each sample")
-    return convert(column)
-
-
-def _cast(array: Array, dtype: Any) -> Array:
-    if array.dtype == dtype:
-        return array
-    return array.to(dtype) if hasattr(array, "to") else array.astype(dtype)
+    return alike(column, like)

@@ -104,14 +104,15 @@ class Grids:
 
     def check(self, sample: Array, times: Any) -> None:
         """Refuse to go on with a sample of another grid."""
-        known, own = self._of.get(id(sample), (None, None))
-        if known is None or known() is not sample or own is times or np.array_equal(own, times):
+        if id(sample) not in self._of:
             return
-        raise ValueError(
-            f"sample must go on by the {len(own)} timesteps that its run began with, and "
-            f"set_timesteps has set {len(times)} others since: use a scheduler for each run, or, to "
-            f"change the grid in mid-run, give a copy of the sample"
-        )
+        known, own = self._of[id(sample)]
+        if known() is sample and own is not times and not np.array_equal(own, times):
+            raise ValueError(
+                f"sample must go on by the {len(own)} timesteps that its run began with, and "
+                f"set_timesteps has set {len(times)} others since: use a scheduler for each run, "
+                f"or, to change the grid in mid-run, give a copy of the sample"
+            )
 
 
 def _equal(a: Array, b: Array) -> bool:
