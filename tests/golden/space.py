@@ -133,8 +133,11 @@ def outside(name, config, steps):
             return "diffusers' steps do not lead to the next timestep"
         if not config["skip_prk_steps"] and stride % 2:
             return "diffusers' Runge-Kutta steps do not lead to the next timestep"
-    if config.get("sigma_min") and config["spaced_by"] and times[0] == 0:
-        return "sigma_min is above the first sigma"
+    if steps == 1 and config.get("spaced_by"):
+        # Both ends are the sigma of the one step, where they are not given.
+        low, high = config.get("sigma_min"), config.get("sigma_max")
+        if (times[0] <= 1 and low and not high) or (times[0] > 1 and high and not low):
+            return "sigma_min is above sigma_max"
     return None
 
 

@@ -18,7 +18,8 @@ True
 What differs from diffusers, which is 0.42.1 here:
 
 - Arrays are NumPy's, PyTorch's or JAX's; `timesteps` is a NumPy array, or a tensor where PyTorch is
-  loaded and `set_timesteps` is given a `device`. PyTorch networks want that one.
+  loaded and `set_timesteps` is given a `device`. PyTorch networks want that one. Times are
+  integers (int64) for DDPM, DDIM and PNDM and float32 for the others, either way.
 - `generator` may also be an int, a numpy.random.Generator, or whatever a core scheduler's `rng` may
   be. An int names the noise of each step.
 - A scheduler may be used for several runs at a time. Heun's method and PNDM know a run by the
@@ -31,6 +32,8 @@ What differs from diffusers, which is 0.42.1 here:
   sample, the one here is right: see `DDIMScheduler` and `DDPMScheduler`, which have the option
   `diffusers_steps`, `PNDMScheduler`, `EulerDiscreteScheduler.get_velocity`, and the variance type
   "fixed_large_log" (NaN in diffusers, beta here). Trailing times are as many as there are steps.
+- Where alpha is 0, epsilon tells nothing of x_0 and is refused; so is a rise of the sigmas in
+  Euler-ancestral sampling.
 """
 
 from schedulers.compat.diffusers.base import SchedulerOutput
