@@ -179,6 +179,8 @@ def test_custom_times_and_sigmas():
     euler.set_timesteps(sigmas=sigmas.tolist())
     np.testing.assert_allclose(euler.sigmas, sigmas)
     np.testing.assert_allclose(euler.timesteps, [900.0, 500.0, 100.0], rtol=1e-5)
+    euler.set_timesteps(sigmas=[500.0, 1.0, 0.001, 0.0])  # beyond the training's at both ends
+    assert euler.timesteps[[0, 2]].tolist() == [999.0, 0.0]
     heun = HeunDiscreteScheduler()
     heun.set_timesteps(timesteps=[900, 500])
     np.testing.assert_array_equal(heun.timesteps, [900.0, 500.0, 500.0])

@@ -195,7 +195,7 @@ def test_every_number_of_steps_has_the_core_s_distance_from_the_exact_flow(cls, 
 
 
 @pytest.mark.parametrize("cls", ALL)
-@pytest.mark.parametrize("steps", [1, *COUNTS, 1000])
+@pytest.mark.parametrize("steps", [1, 61, *COUNTS, 1000])
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
 def test_as_many_times_as_there_are_steps(cls, steps, spacing):
     config = {"skip_prk_steps": True} if cls is PNDMScheduler else {}

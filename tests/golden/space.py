@@ -165,12 +165,17 @@ def fixed_cases():
                     if option in ("sigma_min", "sigma_max"):
                         config["spaced_by"] = "use_karras_sigmas"
                     cases.append((name, config, 10, kwargs))
+                    if option.endswith(("betas", "_snr", "_schedule", "variance_type")):
+                        # From the training's last level, too.
+                        last = config | {"timestep_spacing": "trailing"}
+                        cases.append((name, last, 10, kwargs))
         for option, values in STEP_SPACE.get(name, {}).items():
             for value in values[1:]:
                 for prediction in PREDICTIONS:
                     config = base(name) | {"prediction_type": prediction, "clip_sample": True}
                     if name == "EulerDiscreteScheduler":
                         config.pop("clip_sample")
+                        config["interpolation_type"] = "log_linear"  # of one interval more
                     more = {option: value}
                     if option.startswith("s_"):
                         more["s_churn"] = 10.0
