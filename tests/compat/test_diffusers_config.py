@@ -184,6 +184,7 @@ def test_custom_times_and_sigmas():
     heun = HeunDiscreteScheduler()
     heun.set_timesteps(timesteps=[900, 500])
     np.testing.assert_array_equal(heun.timesteps, [900.0, 500.0, 500.0])
+    assert heun.index_for_timestep(500.0) == 2  # the second, where a step begins
     ddpm = DDPMScheduler()
     ddpm.set_timesteps(timesteps=[900, 500])
     assert [ddpm.previous_timestep(t) for t in ddpm.timesteps] == [500, -1]
