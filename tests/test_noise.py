@@ -1,11 +1,13 @@
 """Sources of noise: seeds name it, sample by sample, and nothing else about a run matters."""
 
+import math
 import pickle
-from concurrent import futures
+from threading import Thread
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from scipy import stats
 
 import schedulers as sc
 from kit import ALL, SCHEDULES, STOCHASTIC, bounded_denoiser, names, seeds
@@ -82,22 +84,63 @@ def test_noise_is_the_same_on_any_number_of_threads(seed, dtype, sizes):
 
 def test_large_noise_is_drawn_in_threads_to_the_same_bits(monkeypatch):
     shape = (3, 2 * noise_module._CHUNK + 5)
-    used = []
+    drawn, used = [], []
 
-    class Pool(futures.ThreadPoolExecutor):
-        def __init__(self, threads):
-            used.append(threads)
-            super().__init__(threads)
+    class Counted(Thread):
+        def start(self):
+            used[-1] += 1
+            super().start()
 
-    monkeypatch.setattr(futures, "ThreadPoolExecutor", Pool)
-    drawn = []
+    monkeypatch.setattr(noise_module, "Thread", Counted)
     for processors in (1, 2, 64):
+        used.append(1)  # the one that asks
         monkeypatch.setattr(noise_module, "_processors", lambda n=processors: n)
         drawn.append(noise_module.normal(5, noise_module.START, shape, np.dtype("f4")))
     np.testing.assert_array_equal(drawn[0], drawn[1])
     np.testing.assert_array_equal(drawn[0], drawn[2])
-    assert used[0] == 2
-    assert 2 < used[1] <= 7
+    assert used[:2] == [1, 2]
+    assert 2 < used[2] <= 7
+
+
+@pytest.mark.parametrize(
+    "size", [noise_module._MANY - 1, noise_module._MANY, noise_module._MANY + 1]
+)
+def test_float32_noise_of_any_size_is_whole(size):
+    z = noise_module.normal(1, noise_module.START, (size,), np.dtype("f4"))
+    assert np.isfinite(z).all()
+    assert len(np.unique(z)) > 0.99 * size
+    assert abs(z.mean()) < 5 / math.sqrt(size)
+
+
+def test_float32_noise_has_the_normal_law_to_its_tails_and_no_memory():
+    n = 2**22
+    z = noise_module.normal(11, noise_module.START, (n,), np.dtype("f4")).astype(float)
+    assert stats.kstest(z, "norm").pvalue > 1e-4
+    for limit in (3.0, 4.0, 4.7):  # of which there are 5662, 133 and 5 a side
+        expected = n * stats.norm.sf(limit)
+        for tail in (z > limit, z < -limit):
+            assert abs(tail.sum() - expected) < 5 * math.sqrt(expected)
+    half = noise_module._CHUNK // 2
+    for lag in (1, half, 2 * half):  # half of a chunk is between a pair's two
+        for one, other in ((z[:-lag], z[lag:]), (z[:-lag] ** 2, z[lag:] ** 2)):
+            assert abs(np.corrcoef(one, other)[0, 1]) < 5 / math.sqrt(n - lag)
+
+
+def test_the_two_of_a_pair_are_the_polar_coordinates_of_two_uniforms():
+    class Bits:
+        def integers(self, low, high, size, dtype):
+            assert (low, high, size, dtype) == (0, 2**64, 4, np.uint64)
+            radii = np.array([0, 2**31, 2**32 - 1, 2**30], np.uint32)
+            angles = np.array([0, 2**30, 2**31, 3 * 2**30], np.uint32)
+            return np.concatenate([radii, angles]).view(np.uint64)
+
+    z = np.empty(8, np.float32)
+    noise_module._box_muller(Bits(), z)
+    u = (np.array([0, 2**31, 2**32, 2**30]) + 0.5) / 2**32
+    u[2] = 1.0
+    r = np.sqrt(-2.0 * np.log(u))
+    v = np.array([0.0, 0.5 * np.pi, np.pi, -0.5 * np.pi])
+    np.testing.assert_allclose(z, [*(r * np.cos(v)), *(r * np.sin(v))], rtol=1e-6, atol=1e-6)
 
 
 def test_the_streams_of_large_noise_are_different_ones():

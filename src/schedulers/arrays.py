@@ -92,7 +92,7 @@ def weighted_sum(terms: Iterable[tuple[Any, Array]], into: Array | None = None) 
             return _sum_by_blocks(weighed, into)
     sum_ = None
     for weight, array in terms:
-        if isinstance(weight, (float, int, np.generic)):
+        if type(weight) is not np.ndarray and isinstance(weight, (float, int, np.generic)):
             weight = float(weight)
             if weight == 0.0:
                 continue

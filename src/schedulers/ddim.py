@@ -90,9 +90,12 @@ class DDIM(Scheduler):
     def _by_eta(self, levels: tuple[Level, ...]) -> Iterator[tuple[float, float]]:
         """Weights of e and z by eq. 16, the root of eq. 12 written without cancellation."""
         for now, then in pairwise(levels):
-            ratio = then.karras / now.karras  # alpha sigma' / (alpha' sigma)
-            kept = math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
-            yield then.sigma * kept, then.sigma * self.eta * math.sqrt(1.0 - ratio**2)
+            kept, fresh = 1.0, 0.0
+            if self.eta:
+                ratio = then.karras / now.karras  # alpha sigma' / (alpha' sigma)
+                kept = math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
+                fresh = self.eta * math.sqrt(1.0 - ratio**2)
+            yield then.sigma * kept, then.sigma * fresh
 
     def _by_sigma(self, levels: tuple[Level, ...]) -> Iterator[tuple[float, float]]:
         """Weights of e and z by eq. 12, the standard deviations given."""

@@ -118,10 +118,12 @@ class EulerAncestral(Scheduler):
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
         for now, then in pairwise(levels):
-            s_next, ratio = then.karras, then.karras / now.karras
-            s_up = self.eta * s_next * math.sqrt(1.0 - ratio**2)
-            # sqrt(s_next**2 - s_up**2) without cancellation where eta is near 1
-            s_down = s_next * math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
+            s_up, s_down = 0.0, then.karras
+            if self.eta:
+                ratio = then.karras / now.karras
+                s_up = self.eta * then.karras * math.sqrt(1.0 - ratio**2)
+                # sqrt(s'**2 - s_up**2) without cancellation where eta is near 1
+                s_down *= math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
             yield Stage(
                 now,
                 a=(then.alpha,),

@@ -9,9 +9,11 @@ have alone. So does a `BrownianPath`, whose noise is that of other numbers of st
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 # A run's places. The first word keeps them apart from a seed sequence's own spawned children.
 _PLACES = 0x5C4ED
 # Elements that one stream of random bits fills: large arrays are filled by streams side by side.
-_CHUNK = 2**16
+_CHUNK = 2**17
+# Elements from which float32 noise takes less time by Box and Muller's way than by NumPy's own.
+_MANY = 2**13
 
 
 class Place(NamedTuple):
@@ -118,6 +122,8 @@ def checked_seed(name: str, seed: object) -> Seed:
 
 def check_seeds(source: Any, shape: tuple[int, ...]) -> None:
     """Refuse seeds that are not one for each sample of a batch."""
+    if source is None:
+        return
     seeds = getattr(source, "seeds", source)
     if isinstance(seeds, PerSample) and (len(shape) == 0 or len(seeds) != shape[0]):
         raise ValueError(
@@ -175,26 +181,52 @@ def _fill(rows: Any, seeds: Sequence[Seed], key: tuple[int, ...]) -> None:
         for chunk, start in enumerate(range(0, row.size, _CHUNK))
     ]
     threads = min(len(tasks), rows.size // _CHUNK)
-    if threads > 1 and (threads := min(threads, _processors())) > 1:
-        from concurrent.futures import ThreadPoolExecutor  # which few runs need
+    threads = min(threads, _processors()) if threads > 1 else 1
+    # Plain threads, of which this is one: a pool takes as long to start as a megabyte to fill.
+    others = [Thread(target=_fill_chunks, args=(tasks[i::threads],)) for i in range(1, threads)]
+    for thread in others:
+        thread.start()
+    _fill_chunks(tasks[::threads])
+    for thread in others:
+        thread.join()
 
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(_fill_chunk, tasks))
-    else:
-        for task in tasks:
-            _fill_chunk(task)
+
+def _fill_chunks(tasks: Sequence[tuple[Seed, tuple[int, ...], Any]]) -> None:
+    for seed, key, chunk in tasks:
+        if isinstance(seed, np.random.SeedSequence):
+            own = np.random.SeedSequence(
+                seed.entropy, spawn_key=(*seed.spawn_key, *key), pool_size=seed.pool_size
+            )
+        else:
+            own = np.random.SeedSequence(seed, spawn_key=key)
+        generator = np.random.Generator(np.random.SFC64(own))
+        if chunk.dtype == np.float32 and chunk.size >= _MANY:
+            _box_muller(generator, chunk)
+        else:
+            generator.standard_normal(out=chunk, dtype=chunk.dtype)
 
 
-def _fill_chunk(task: tuple[Seed, tuple[int, ...], Any]) -> None:
-    seed, key, chunk = task
-    if isinstance(seed, np.random.SeedSequence):
-        own = np.random.SeedSequence(
-            seed.entropy, spawn_key=(*seed.spawn_key, *key), pool_size=seed.pool_size
-        )
-    else:
-        own = np.random.SeedSequence(seed, spawn_key=key)
-    # Of NumPy's bit generators the fastest here: 0.84 of PCG64's time for float32 normals.
-    np.random.Generator(np.random.SFC64(own)).standard_normal(out=chunk, dtype=chunk.dtype)
+def _box_muller(generator: np.random.Generator, z: Any) -> None:
+    """Fill with sqrt(-2 log u) (cos v, sin v), u uniform in (0, 1) and v in (-pi, pi].
+
+    Box & Muller 1958. NumPy's functions of float32 arrays take 0.6 of the time of its ziggurat.
+    """
+    pairs = (z.size + 1) // 2
+    bits = generator.integers(0, 2**64, pairs, np.uint64).view(np.uint32)
+    radius, angle = np.empty((2, pairs), np.float32)
+    np.multiply(bits[:pairs], np.float32(2.0**-32), out=radius, casting="unsafe")
+    radius += np.float32(2.0**-33)
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    np.multiply(
+        bits[pairs:].view(np.int32), np.float32(math.pi * 2.0**-31), out=angle, casting="unsafe"
+    )
+    np.cos(angle, out=z[:pairs])
+    z[:pairs] *= radius
+    rest = z.size - pairs
+    np.sin(angle[:rest], out=z[pairs:])
+    z[pairs:] *= radius[:rest]
 
 
 def _processors() -> int:

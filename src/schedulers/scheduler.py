@@ -14,6 +14,7 @@ import numpy as np
 from schedulers import _checks, arrays
 from schedulers.arrays import cast, weighted_sum
 from schedulers.grids import SPACINGS
+from schedulers.inversion import rising
 from schedulers.levels import run_levels
 from schedulers.noise import (
     ADDED,
@@ -249,7 +250,7 @@ class Scheduler(ABC):
         self._output_shape(carried.shape)
         tableau = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
         check_seeds(source, carried.shape)
-        state = State(tableau, 0, carried, dtype, entered=tableau.entry == (1.0, 0.0))
+        state = State.first(tableau, carried, dtype)
         return state if state.entered or source is None else self._enter(state, source)
 
     def update(self, output: Array, state: State, rng: Noise = None) -> State:
@@ -421,6 +422,66 @@ class Scheduler(ABC):
             if callback is not None:
                 callback(state)
         return cast(state.carried, state.dtype)
+
+    def invert(
+        self,
+        denoiser: Denoiser,
+        x_0: Array,
+        steps: int | None = None,
+        *,
+        timesteps: ArrayLike | None = None,
+        sigmas: ArrayLike | None = None,
+    ) -> Array:
+        """Run backwards, from a sample to the noise that it is made from ("DDIM inversion").
+
+        The probability-flow ODE is solved upwards by this scheduler's own rows on the levels of
+        `sample` in rising order. Sampling from the result gives `x_0` back with an error of the
+        scheduler's order. At the clean level no model tells the noise; the step from there,
+        y' = y + s' e with y = x / alpha and Karras's sigma s, takes e at (y, s'). A `threshold`
+        is better left out: what it clips is lost.
+
+        Parameters
+        ----------
+        denoiser
+            As for `step`.
+        x_0 : array of floats
+            The sample at the last level of the run, such as data.
+        steps, timesteps, sigmas
+            As for `tableau`: the run to invert.
+
+        Returns
+        -------
+        array
+            The sample at the run's first level, in the shape and dtype of `x_0`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the run draws noise, if the method's last step up is infinite, and as for `sample`.
+
+        References
+        ----------
+        Song, Meng, Ermon: Denoising Diffusion Implicit Models, ICLR 2021, section 5.4 and eq. 13.
+
+        Examples
+        --------
+        >>> from schedulers import Heun, VESchedule, karras_sigmas
+        >>> from schedulers.analytic import Gaussian
+        >>> denoiser = Gaussian(mean=1.0, cov=4.0).denoiser(VESchedule())
+        >>> scheduler, x_0 = Heun(VESchedule()), np.array([-2.0, 1.0, 3.0])
+        >>> sigmas = karras_sigmas(50, 0.002, 80.0)
+        >>> x_T = scheduler.invert(denoiser, x_0, sigmas=sigmas)
+        >>> scheduler.sample(denoiser, x_T, sigmas=sigmas).round(3)
+        array([-2.001,  1.   ,  3.001])
+        """
+        _checks.function("denoiser", denoiser, "(x, t)")
+        falling = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
+        carried, dtype = arrays.sample("x_0", x_0)
+        self._output_shape(carried.shape)
+        state = State.first(rising(self, falling), carried, dtype)
+        while not state.done:
+            state = self._step(denoiser, state, None, keep_denoised=False)
+        return cast(state.carried, dtype)
 
     def initial_noise(
         self,

@@ -315,6 +315,11 @@ class State:
     # Whether the first level has been raised, where it is to be.
     entered: bool = True
 
+    @classmethod
+    def first(cls, tableau: Tableau, carried: Array, dtype: Any) -> State:
+        """State before the first row."""
+        return cls(tableau, 0, carried, dtype, entered=tableau.entry == (1.0, 0.0))
+
     @property
     def x(self) -> Array:
         """The sample."""
@@ -419,7 +424,8 @@ def advance(
         terms = [(stage.a[0], d), (b_x, x), (b_output, output)]
     if keeps_e:
         e = weighted_sum(zip(noise_weights, (x, output), strict=True))
-    terms += [(weight, state.history[back][which]) for weight, back, which in row.past]
+    if row.past:
+        terms += [(weight, state.history[back][which]) for weight, back, which in row.past]
     into = None
     if noise is not None:
         terms.append(noise)

@@ -1,0 +1,58 @@
+"""Inversion: the rows of a run that climbs the levels, from a sample to its noise.
+
+The probability-flow ODE runs both ways, and a deterministic scheduler solves it both ways: DDIM's
+"encoding" (Song et al. 2021, section 5.4) is Euler's method on the levels in rising order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from schedulers.tableau import Stage, Tableau
+
+if TYPE_CHECKING:
+    from schedulers.scheduler import Scheduler
+
+
+def rising(scheduler: Scheduler, falling: Tableau) -> Tableau:
+    """Return the tableau of the scheduler on a run's levels in rising order.
+
+    At the clean level, s = 0, no model tells the noise. The step from there, y' = y + s' e, takes
+    e from its end, at (y, s'): there y = D + s' e, so that y' = D + 2 s' e. It is the step down,
+    y = y' - s' e(y', s'), solved for y' by one round of substitution.
+    """
+    if not _follows_flow(falling):
+        raise ValueError(
+            f"only a run along the probability flow is inverted, such as that of DDIM or "
+            f"EulerAncestral with eta=0, of Euler or Heun with s_churn=0, or of PLMS; "
+            f"got one of {falling.method} that adds noise or makes room for it"
+        )
+    levels = falling.levels[::-1]
+    entry, stages, begun = (1.0, 0.0), [], levels
+    if levels[0].sigma == 0.0:
+        first, begun = levels[1], levels[1:]
+        entry = (first.alpha, 0.0)
+        if first.alpha == 0.0:
+            raise ValueError(
+                "steps must be at least 2 where the first level has alpha = 0, for the way back "
+                "from the clean level to ask the model in between; got 1"
+            )
+        stages.append(Stage(first, a=(first.alpha,), b=(2.0 * first.sigma,)))
+    if len(begun) > 1:
+        stages += scheduler.stages(begun)
+    if not all(math.isfinite(w) for stage in stages for w in (*stage.a, *stage.b)):
+        raise ValueError(
+            f"{falling.method}'s step up to alpha = 0 is infinite: end at a level with alpha > 0, "
+            f"such as by sigmas= or timesteps=, or use DDIM"
+        )
+    return Tableau(falling.method, levels, tuple(stages), entry)
+
+
+def _follows_flow(tableau: Tableau) -> bool:
+    """Whether every row is exact for a constant e: x' = alpha' D + sigma' e, and no noise."""
+    ends = [*(stage.level for stage in tableau.stages[1:]), tableau.levels[-1]]
+    weights = zip(tableau.stages, ends, strict=True)
+    constant = all(math.isclose(sum(stage.b), end.sigma, abs_tol=1e-9) for stage, end in weights)
+    begins = tableau.stages[0].level == tableau.levels[0]  # at no level that noise raised
+    return constant and begins and not tableau.draws_noise
