@@ -1,6 +1,6 @@
 """Time and memory of a step, here and in the peers that are installed, beside what memory allows.
 
-    python benchmarks/run.py            # table, JSON and plot in docs/: 15 minutes
+    python benchmarks/run.py            # table, JSON and plot in docs/: 9 minutes
     python benchmarks/run.py --quick    # a tenth of the rounds, written to a temporary folder
 
 Every library takes the same arrays and the same denoiser, which returns one array that is made
@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 
 import schedulers as sc
-from contenders import OURS, PEERS, Contenders, contenders, ours
+from contenders import OURS, PEERS, STEPS, Contenders, contenders, ours
 
 SIZES = {
     "1x4x8x8": (1, 4, 8, 8),
@@ -69,7 +70,7 @@ def time_steps(made: Contenders, budget: float) -> list[dict[str, Any]]:
             for run in runs.values():
                 run()
             begun = perf_counter()
-            while perf_counter() - begun < budget or len(times["floor", "bare"]) < 7:
+            while perf_counter() - begun < budget or len(times["floor", "bare"]) < 5:
                 # In another order every time: who comes after whom is worth microseconds.
                 for place in rng.permutation(len(runs)):
                     key = list(runs)[place]
@@ -148,6 +149,21 @@ def peak_memory(library: str, name: str) -> float:
     before = _memory("VmRSS")
     run()
     return (_memory("VmHWM") - before) / x.nbytes
+
+
+def memory_of_a_step() -> dict[str, float]:
+    """Memory at the peak of one `update`, in arrays of the sample's size."""
+    x = np.ones(MEMORY_SHAPE, np.float32)
+    peaks = {}
+    for name, scheduler in OURS.items():
+        state = scheduler.init(x, steps=STEPS)
+        for _ in range(STEPS // 2):
+            state = scheduler.update(x, state, rng=0)
+        tracemalloc.start()
+        scheduler.update(x, state, rng=0)
+        peaks[name] = tracemalloc.get_traced_memory()[1] / x.nbytes
+        tracemalloc.stop()
+    return peaks
 
 
 def _memory(field: str) -> int:
@@ -280,13 +296,15 @@ def _other_tables(results: dict[str, Any], peers: list[str]) -> list[str]:
         "## Memory",
         "",
         "The most that a run takes beyond its sample and the model's output, in arrays of that",
-        "size. By `update`, the run keeps a copy of the sample, and what D is made of on demand.",
+        "size. By `update`, the run keeps a copy of the sample, and what D is made of on demand; one",
+        "update alone takes its result, and what noise is made from.",
         "",
-        "| scheduler | " + " | ".join(libraries) + " |",
-        "| --- " * (1 + len(libraries)) + "|",
+        "| scheduler | one update | " + " | ".join(libraries) + " |",
+        "| --- " * (2 + len(libraries)) + "|",
     ]
     for name, peaks in results["memory"].items():
-        cells = [f"{peaks[library]:.1f}" if library in peaks else "" for library in libraries]
+        cells = [f"{results['memory_of_a_step'][name]:.2f}"]
+        cells += [f"{peaks[library]:.1f}" if library in peaks else "" for library in libraries]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -366,8 +384,9 @@ def main() -> None:
     made = contenders()
     results = {
         "versions": versions(),
-        "steps": time_steps(made, budget=3.0 if options.quick else 30.0),
+        "steps": time_steps(made, budget=2.0 if options.quick else 20.0),
         "memory": memory_of_all(made),
+        "memory_of_a_step": memory_of_a_step(),
         "tableaus": cost_of_tableaus(),
         "cost_of_steps": cost_of_steps(),
         "cost_of_elements": cost_of_elements(largest=7 if options.quick else 8),

@@ -45,7 +45,7 @@ def test_arrays_of_other_libraries_are_checked_too():
     scheduler = sc.DDIM(VP)
     dynamic = sc.DDIM(VP, threshold=sc.DynamicThreshold())
     with pytest.raises(TypeError, match="dynamic thresholding takes NumPy arrays, got Foreign"):
-        dynamic.sample(lambda x, t: x, Foreign([1.0, 2.0]), steps=2)
+        dynamic.init(Foreign([1.0, 2.0]), steps=2)
     with pytest.raises(ValueError, match="x_T must be finite"):
         scheduler.init(Foreign([1.0, np.nan]), steps=2)
     with pytest.raises(ValueError, match=r"output at t=1 must be finite"):

@@ -89,7 +89,7 @@ def test_a_module_that_is_no_attribute_yet_is_found(monkeypatch):
 def test_importing_the_package_loads_numpy_and_nothing_else_from_outside():
     own = {"schedulers"}
     everything = "import schedulers; [getattr(schedulers, name) for name in dir(schedulers)]"
-    extra = set(loaded_by(everything)) - set(loaded_by("import numpy"))
+    extra = set(loaded_by(everything)) - set(loaded_by("import numpy.random"))
     outside = {name.partition(".")[0] for name in extra} - own - sys.stdlib_module_names
     assert outside == set()
 
@@ -104,7 +104,7 @@ def test_no_module_loads_scipy_before_it_is_needed():
 @pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(schedulers.__path__)])
 def test_lower_rooms_import_nothing_of_schedulers(module):
     methods = {"scheduler", "churn", "ddim", "ddpm", "euler", "heun", "plms"}
-    if module in methods:
+    if module in methods | {"editing"}:  # which runs schedulers
         return
     source = Path(importlib.import_module(f"schedulers.{module}").__file__).read_text()
     for method in methods:

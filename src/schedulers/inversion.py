@@ -7,16 +7,14 @@ The probability-flow ODE runs both ways, and a deterministic scheduler solves it
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
+from schedulers.noise_schedules import Level
 from schedulers.tableau import Stage, Tableau
 
-if TYPE_CHECKING:
-    from schedulers.scheduler import Scheduler
 
-
-def rising(scheduler: Scheduler, falling: Tableau) -> Tableau:
-    """Return the tableau of the scheduler on a run's levels in rising order.
+def rising(falling: Tableau, rows: Callable[[tuple[Level, ...]], Iterable[Stage]]) -> Tableau:
+    """Return the tableau of a run backwards, given the method that makes rows of levels.
 
     At the clean level, s = 0, no model tells the noise. The step from there, y' = y + s' e, takes
     e from its end, at (y, s'): there y = D + s' e, so that y' = D + 2 s' e. It is the step down,
@@ -40,7 +38,7 @@ def rising(scheduler: Scheduler, falling: Tableau) -> Tableau:
             )
         stages.append(Stage(first, a=(first.alpha,), b=(2.0 * first.sigma,)))
     if len(begun) > 1:
-        stages += scheduler.stages(begun)
+        stages += rows(begun)
     if not all(math.isfinite(w) for stage in stages for w in (*stage.a, *stage.b)):
         raise ValueError(
             f"{falling.method}'s step up to alpha = 0 is infinite: end at a level with alpha > 0, "

@@ -68,18 +68,19 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
         raise TypeError(f"x must be an array, got {_checks.shown(x)}")
     if len(x.shape) == 0:
         raise ValueError("x must have its samples along axis 0, got a single number")
-    if dtype is not None and "int" in str(dtype) and t != int(t):
+    dtype = getattr(x, "dtype", None) if dtype is None else dtype
+    if "int" in str(dtype) and t != int(t):
         raise ValueError(
-            f"t must be a whole number for dtype {dtype!r}, got {t!r}: give the network times that "
+            f"t must be a whole number for dtype {dtype}, got {t!r}: give the network times that "
             f"it knows, such as by spacing 'trailing', or a floating dtype"
         )
     n = (x.shape[0],)
     if isinstance(x, np.ndarray):
-        return np.full(n, t, x.dtype if dtype is None else dtype)
+        return np.full(n, t, dtype)
     if hasattr(x, "new_full"):  # PyTorch
         return x.new_full(n, t, dtype=dtype)
     if hasattr(x, "__array_namespace__"):
-        return x.__array_namespace__().full(n, t, dtype=x.dtype if dtype is None else dtype)
+        return x.__array_namespace__().full(n, t, dtype=dtype)
     raise TypeError(
         f"x must be an array of NumPy, PyTorch or the array API, got {type(x).__name__}"
     )
@@ -177,7 +178,8 @@ class EDM:
         _checks.settle(self, "sigma_data", above=0.0)
 
     def __call__(self, sigma: float) -> Scales:
-        """Return the scales at one of Karras's sigmas."""
+        """Return the scales at one of Karras's sigmas, which is positive."""
+        _checks.real("sigma", sigma, above=0.0)
         d, norm = self.sigma_data, math.hypot(sigma, self.sigma_data)
         return Scales((d / norm) ** 2, sigma * (d / norm), 1.0 / norm, 0.25 * math.log(sigma))
 
@@ -196,7 +198,8 @@ class VE:
     """
 
     def __call__(self, sigma: float) -> Scales:
-        """Return the scales at one of Karras's sigmas."""
+        """Return the scales at one of Karras's sigmas, which is positive."""
+        _checks.real("sigma", sigma, above=0.0)
         return Scales(1.0, sigma, 1.0, math.log(0.5 * sigma))
 
 

@@ -38,6 +38,8 @@ _PLACES = 0x5C4ED
 _CHUNK = 2**17
 # Elements from which float32 noise takes less time by Box and Muller's way than by NumPy's own.
 _MANY = 2**13
+# Elements that it takes at a time: of 2**14 to 2**17 the fastest, on one thread and on two.
+_BLOCK = 2**16
 
 
 class Place(NamedTuple):
@@ -201,7 +203,8 @@ def _fill_chunks(tasks: Sequence[tuple[Seed, tuple[int, ...], Any]]) -> None:
             own = np.random.SeedSequence(seed, spawn_key=key)
         generator = np.random.Generator(np.random.SFC64(own))
         if chunk.dtype == np.float32 and chunk.size >= _MANY:
-            _box_muller(generator, chunk)
+            for start in range(0, chunk.size, _BLOCK):
+                _box_muller(generator, chunk[start : start + _BLOCK])
         else:
             generator.standard_normal(out=chunk, dtype=chunk.dtype)
 
@@ -209,19 +212,19 @@ def _fill_chunks(tasks: Sequence[tuple[Seed, tuple[int, ...], Any]]) -> None:
 def _box_muller(generator: np.random.Generator, z: Any) -> None:
     """Fill with sqrt(-2 log u) (cos v, sin v), u uniform in (0, 1) and v in (-pi, pi].
 
-    Box & Muller 1958. NumPy's functions of float32 arrays take 0.6 of the time of its ziggurat.
+    Box & Muller 1958. Half the time of NumPy's own way, as its functions of float32 arrays are.
     """
     pairs = (z.size + 1) // 2
     bits = generator.integers(0, 2**64, pairs, np.uint64).view(np.uint32)
     radius, angle = np.empty((2, pairs), np.float32)
-    np.multiply(bits[:pairs], np.float32(2.0**-32), out=radius, casting="unsafe")
+    np.copyto(radius, bits[:pairs], casting="unsafe")
+    np.copyto(angle, bits[pairs:].view(np.int32), casting="unsafe")
+    radius *= np.float32(2.0**-32)
     radius += np.float32(2.0**-33)
     np.log(radius, out=radius)
     radius *= np.float32(-2.0)
     np.sqrt(radius, out=radius)
-    np.multiply(
-        bits[pairs:].view(np.int32), np.float32(math.pi * 2.0**-31), out=angle, casting="unsafe"
-    )
+    angle *= np.float32(math.pi * 2.0**-31)
     np.cos(angle, out=z[:pairs])
     z[:pairs] *= radius
     rest = z.size - pairs

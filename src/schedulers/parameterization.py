@@ -239,13 +239,16 @@ class DynamicThreshold:
 
     def __call__(self, denoised: Any) -> Any:
         """Return D thresholded, a new array."""
-        if not isinstance(denoised, np.ndarray):
-            raise TypeError(
-                f"dynamic thresholding takes NumPy arrays, got {type(denoised).__name__}"
-            )
+        self.check(denoised)
         if denoised.size == 0:
             return denoised.copy()
         samples = denoised.reshape(denoised.shape[0] if denoised.ndim else 1, -1)
         s = np.quantile(np.abs(samples), self.quantile, axis=1, keepdims=True)
         s = np.maximum(s, self.limit).astype(denoised.dtype)
         return (samples.clip(-s, s) * (self.limit / s)).reshape(denoised.shape)
+
+    @staticmethod
+    def check(x: Any) -> None:
+        """Refuse arrays that have no quantiles here."""
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"dynamic thresholding takes NumPy arrays, got {type(x).__name__}")

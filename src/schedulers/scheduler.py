@@ -246,8 +246,7 @@ class Scheduler(ABC):
         sigmas: ArrayLike | None,
         source: Any,
     ) -> State:
-        carried, dtype = arrays.sample("x_T", x_T)
-        self._output_shape(carried.shape)
+        carried, dtype = self._sample("x_T", x_T)
         tableau = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
         check_seeds(source, carried.shape)
         state = State.first(tableau, carried, dtype)
@@ -476,9 +475,8 @@ class Scheduler(ABC):
         """
         _checks.function("denoiser", denoiser, "(x, t)")
         falling = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
-        carried, dtype = arrays.sample("x_0", x_0)
-        self._output_shape(carried.shape)
-        state = State.first(rising(self, falling), carried, dtype)
+        carried, dtype = self._sample("x_0", x_0)
+        state = State.first(rising(falling, self.stages), carried, dtype)
         while not state.done:
             state = self._step(denoiser, state, None, keep_denoised=False)
         return cast(state.carried, dtype)
@@ -603,6 +601,14 @@ class Scheduler(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """All but the tableaus, which are made again."""
         return {name: value for name, value in vars(self).items() if name != "_tableaus"}
+
+    def _sample(self, name: str, x: Array) -> tuple[Array, Any]:
+        """Check a sample that a run begins with; return a copy to step, and its dtype."""
+        carried, dtype = arrays.sample(name, x)
+        self._output_shape(carried.shape)
+        if isinstance(self.threshold, DynamicThreshold):
+            self.threshold.check(carried)
+        return carried, dtype
 
     def _check_state(self, state: State) -> None:
         if not isinstance(state, State):

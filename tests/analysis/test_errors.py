@@ -221,3 +221,8 @@ def test_the_command_line_says_in_one_line_what_is_wrong(capsys, arguments, mess
     assert err.startswith(f"python -m schedulers {arguments[0]}: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_point_has_no_order():
+    with pytest.raises(ValueError, match="data must have a variance above 0"):
+        convergence_order(sc.DDIM(VE), Gaussian([1.0, 2.0], 0.0))

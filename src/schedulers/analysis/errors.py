@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from schedulers import _checks
 from schedulers.analysis.distances import wasserstein2
 from schedulers.analysis.law import numbers_of_steps, output_law
@@ -176,6 +178,11 @@ def convergence_order(
     counts = numbers_of_steps(steps)
     if len(counts) < 2:
         raise ValueError(f"steps must be at least two numbers, got {_checks.shown(steps)}")
+    if isinstance(data, Gaussian) and not np.any(data.cov):
+        raise ValueError(
+            f"data must have a variance above 0: a point has no order, on which every method is "
+            f"exact in any number of steps; got {_checks.shown(data)}"
+        )
     errors = [
         error_budget(
             scheduler, data, sigmas=karras_sigmas(n + 1, sigma_min, sigma_max, rho=rho)[:-1]
