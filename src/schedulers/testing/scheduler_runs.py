@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, fields, replace
@@ -195,4 +197,8 @@ def _finish(scheduler: Scheduler, state: State, rng: Any) -> State:
 
 
 def _pickled(value: Any) -> Any:
+    kind = type(value)
+    if getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is not kind:
+        # A class of a function or a document has no name to be found by, for nobody's fault.
+        return copy.deepcopy(value)
     return pickle.loads(pickle.dumps(value))
