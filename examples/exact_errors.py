@@ -1,4 +1,7 @@
-"""Where six schedulers' errors come from on the spectrum of natural images, without a sample.
+"""Where errors come from, exactly
+===============================
+
+Where six schedulers' errors come from on the spectrum of natural images, without a sample.
 
     python examples/exact_errors.py [exact-analysis.png]
 

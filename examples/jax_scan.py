@@ -1,4 +1,7 @@
-"""A whole run as one compiled function in JAX, and the gradient through it.
+"""A whole run compiled in JAX
+===========================
+
+A whole run as one compiled function in JAX, and the gradient through it.
 
 A scheduler is a table of numbers, so it goes into ``jax.lax.scan`` as arrays, a row for each model
 evaluation; the scan carries along the estimates of earlier evaluations, which some rows weigh. The

@@ -1,4 +1,7 @@
-"""Handwritten digits of the classes you choose, from a network in ONNX, without a framework.
+"""A network in ONNX, without a framework
+======================================
+
+Handwritten digits of the classes you choose, from a network in ONNX, without a framework.
 
 The network of train_digits.py predicts the noise in an 8 x 8 image, told a class or none, and
 onnxruntime runs it. Classifier-free guidance (Ho & Salimans 2022) makes the images more like their
@@ -10,6 +13,7 @@ ones it takes for what they should be.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -28,7 +32,7 @@ from schedulers.models import Guided, per_sample
 NO_CLASS = 10  # the network's label of no particular class
 EACH = 100  # images of each class
 
-session = onnxruntime.InferenceSession(Path(__file__).with_name("digits.onnx"))
+session = onnxruntime.InferenceSession(Path(sys.argv[0]).with_name("digits.onnx"))
 
 
 def network(x, t, label):
@@ -101,7 +105,7 @@ def classes(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Handwritten digits from a network in ONNX.")
     parser.add_argument("--digits", default="0123456789", type=classes, help="the classes to draw")
     parser.add_argument("--guidance", type=float, default=2.0, help="1 is none")
     parser.add_argument("--steps", type=int, default=20)

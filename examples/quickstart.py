@@ -1,4 +1,7 @@
-"""Six schedulers turn the same noise into handwritten digits, at the same number of evaluations.
+"""Six schedulers, one noise
+=========================
+
+Six schedulers turn the same noise into handwritten digits, at the same number of evaluations.
 
 The model is the exact denoiser of scikit-learn's 1797 digits, so every difference between the rows
 is the schedulers' own. The deterministic ones follow one trajectory and arrive at the same digits;

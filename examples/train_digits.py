@@ -1,4 +1,7 @@
-"""Train the network of onnx_loop.py on scikit-learn's digits, and export it as digits.onnx.
+"""Train the digits network
+========================
+
+Train the network of onnx_loop.py on scikit-learn's digits, and export it as digits.onnx.
 
 A small U-Net, epsilon-prediction on a linear schedule of 1000 levels (Ho et al. 2020), told the
 class; label dropout teaches it the digits of no particular class, too (Ho & Salimans 2022,

@@ -35,7 +35,7 @@ class Distribution(ABC):
 
     @abstractmethod
     def _posterior(self, x: Floats, alpha: float, sigma: float) -> tuple[Floats, Floats]:
-        """Return E[x_0 | x] and E[eps | x] for x of shape (..., *event_shape)."""
+        """Return E[x_0 | x] and E[eps | x] for x of shape ``(..., *event_shape)``."""
 
     @abstractmethod
     def _at(self, alpha: float, sigma: float) -> Distribution:
@@ -65,8 +65,8 @@ class Distribution(ABC):
         Returns
         -------
         callable
-            ``denoiser(x, t)``, for x of shape (..., *event_shape) at the time t of the schedule.
-            It returns the exact output, in the shape and dtype of x.
+            ``denoiser(x, t)``, for x of shape ``(..., *event_shape)`` at the time t of the
+            schedule. It returns the exact output, in the shape and dtype of x.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Distribution(ABC):
 
         Parameters
         ----------
-        x : ndarray of floats, shape (..., *event_shape)
+        x : ndarray of floats, shape ``(..., *event_shape)``
             Where.
 
         Returns
@@ -173,7 +173,7 @@ class Distribution(ABC):
 
         Returns
         -------
-        ndarray of float64, shape (n, *event_shape)
+        ndarray of float64, shape ``(n, *event_shape)``
 
         Raises
         ------
@@ -273,7 +273,7 @@ class Gaussian(Distribution):
 
         Parameters
         ----------
-        samples : array_like, shape (n, *event_shape)
+        samples : array_like, shape ``(n, *event_shape)``
             Data; n is at least 2.
         shrinkage : float, optional
             r itself, in [0, 1]; 0 is maximum likelihood.
@@ -343,7 +343,7 @@ class Gaussian(Distribution):
         ----------
         schedule : NoiseSchedule
             The path.
-        x : ndarray of floats, shape (..., *event_shape)
+        x : ndarray of floats, shape ``(..., *event_shape)``
             Sample at time `t_from`.
         t_from, t_to : float
             Times of the schedule, in any order; None is the clean level.
@@ -432,7 +432,7 @@ class GaussianMixture(Distribution):
 
     Parameters
     ----------
-    means : array_like, shape (k, *event_shape)
+    means : array_like, shape ``(k, *event_shape)``
         Means of the k components; axis 0 counts them.
     std : float or array_like, shape (k,)
         Standard deviations of the components, at least 0; 0 makes points.
@@ -474,7 +474,7 @@ class GaussianMixture(Distribution):
 
     @property
     def means(self) -> Floats:
-        """Means of the components, shape (k, *event_shape); a copy."""
+        """Means of the components, shape ``(k, *event_shape)``; a copy."""
         return np.array(self._means.reshape(-1, *self.event_shape))
 
     @property
@@ -562,7 +562,7 @@ class Empirical(GaussianMixture):
 
     Parameters
     ----------
-    points : array_like, shape (k, *event_shape)
+    points : array_like, shape ``(k, *event_shape)``
         The data set; axis 0 counts it.
 
     Raises

@@ -47,7 +47,7 @@ class TransferFunction:
         Gain of the given sample x_T.
     entry : ndarray of float64, shape s
         Gain of the standard normal noise that raises the first level; 0 without churn there.
-    stages : ndarray of float64, shape (nfe, *s)
+    stages : ndarray of float64, shape ``(nfe, *s)``
         Gain of each stage's standard normal noise; 0 where it draws none.
     """
 
