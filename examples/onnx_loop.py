@@ -13,7 +13,6 @@ ones it takes for what they should be.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -32,7 +31,9 @@ from schedulers.models import Guided, per_sample
 NO_CLASS = 10  # the network's label of no particular class
 EACH = 100  # images of each class
 
-session = onnxruntime.InferenceSession(Path(sys.argv[0]).with_name("digits.onnx"))
+# The gallery runs this file in its folder, and by no name.
+here = Path(__file__).parent if "__file__" in globals() else Path()
+session = onnxruntime.InferenceSession(here / "digits.onnx")
 
 
 def network(x, t, label):
