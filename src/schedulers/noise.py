@@ -64,6 +64,16 @@ def node_place(depth: int, index: int) -> Place:
     return Place((_PLACES, 4, depth, index))
 
 
+def term_place(term: int, draw: int) -> Place:
+    """Return the place of one draw for a term of the variational bound."""
+    return Place((_PLACES, 5, term, draw))
+
+
+def probe_place(index: int) -> Place:
+    """Return the place of a probe of a divergence."""
+    return Place((_PLACES, 6, index))
+
+
 class Path(ABC):
     """A source that has noise of its own for each place: a `BrownianPath`."""
 
