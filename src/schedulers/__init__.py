@@ -90,7 +90,16 @@ _NAMES = {
     "tableau": ["Stage", "State", "Tableau"],
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = [*_NAMES, "analysis", "analytic", "editing", "interpolate", "models", "testing"]
+_MODULES = [
+    *_NAMES,
+    "analysis",
+    "analytic",
+    "editing",
+    "interpolate",
+    "likelihood",
+    "models",
+    "testing",
+]
 
 __all__ = sorted(_HOMES)
 
