@@ -69,9 +69,7 @@ def set_formulas(app, what, name, obj, options, lines):
         if formula and not before.strip():
             made += ["::", ""]
         if not formula and not line.startswith((">>>", "...")):
-            line = re.sub(
-                r"(``.*?``)|\*\*|\|", lambda m: m[1] or re.sub(".", r"\\\g<0>", m[0]), line
-            )
+            line = re.sub(r"(``.*?``)|\*\*|\|", _escaped, line)
         made.append(line)
     lines[:end] = made
 
