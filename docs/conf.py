@@ -35,7 +35,6 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 myst_heading_anchors = 3
 
-
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
@@ -74,6 +73,14 @@ def set_formulas(app, what, name, obj, options, lines):
     lines[:end] = made
 
 
+NAMES = re.compile(rf"(?<!`)`((?:{'|'.join(schedulers.__all__)})(?:\.\w+)*)`")
+
+
+def link_names(app, what, name, obj, options, lines):
+    """Link the package's public names from its modules' pages, too."""
+    lines[:] = [NAMES.sub(r":py:obj:`\1 <schedulers.\1>`", line) for line in lines]
+
+
 def _escaped(match):
     return match[1] or "".join("\\" + character for character in match[0])
 
@@ -87,3 +94,4 @@ def setup(app):
     """Connect what is defined above; before numpydoc, which makes sections of the rest."""
     app.connect("source-read", close_examples)
     app.connect("autodoc-process-docstring", set_formulas, priority=100)
+    app.connect("autodoc-process-docstring", link_names, priority=200)

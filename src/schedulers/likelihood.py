@@ -146,7 +146,7 @@ def variational_bound(
         Any of its variances, on any schedule.
     denoiser : callable
         As for `Scheduler.step`.
-    x_0 : ndarray of floats, shape (n, *event_shape)
+    x_0 : ndarray of floats, shape ``(n, *event_shape)``
         Data.
     steps, timesteps, sigmas
         As for `Scheduler.tableau`.
@@ -254,7 +254,7 @@ def progressive_decoding(
 
     Returns
     -------
-    ndarray of float64, shape (steps, *x_0.shape)
+    ndarray of float64, shape ``(steps, *x_0.shape)``
         At the start of each step.
 
     Raises
@@ -298,7 +298,7 @@ class FlowLikelihood:
     ----------
     log_prob : ndarray of float64, shape (n,)
         In nats, of the sample at its own scale.
-    latent : ndarray of float64, shape (n, *event_shape)
+    latent : ndarray of float64, shape ``(n, *event_shape)``
         x_T: where the flow takes the sample at the noisiest level.
     nfe : int
         Number of calls of the model, and of `jvp`, each with a whole batch.
@@ -360,7 +360,7 @@ def log_likelihood(
     denoiser : callable
         ``denoiser(x, t)`` returns the model's output, as for `Scheduler.step`; each sample's
         depends on that sample alone.
-    x : ndarray of float32 or float64, shape (n, *event_shape)
+    x : ndarray of float32 or float64, shape ``(n, *event_shape)``
         Samples at time `t_from`, at the model's own scale.
     t_from : float or None
         Time that the density is of: that of data with the noise of this level. None is the clean
