@@ -107,8 +107,9 @@ def test_in_karras_terms_every_schedule_and_prediction_is_inverted_alike(
     assert relative_error(inverted(one, prediction), inverted(other, other_prediction)) < 1e-8
 
 
-@given(schedules, sigma_grids(clean=True), deterministic)
-def test_from_the_clean_level_the_noise_is_that_of_the_first_level(name, sigmas, method):
+@pytest.mark.parametrize("method", DETERMINISTIC)
+@given(schedules, sigma_grids(clean=True))
+def test_from_the_clean_level_the_noise_is_that_of_the_first_level(method, name, sigmas):
     schedule, asked = SCHEDULES[name], []
     exact = MIXTURE.denoiser(schedule)
 
