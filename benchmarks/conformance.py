@@ -703,7 +703,7 @@ def page(rows: list[Row], versions: dict[str, str]) -> str:
             )
         cells = (
             *(peer.package, f"`{peer.name}`", f"{peer.case.order:g}", peer.case.precision),
-            f"{row.checks - len(row.failures)} of {row.checks}",
+            f"{row.checks - len(row.failures)}/{row.checks}",
             *(", ".join(faults), ", ".join(others)),
         )
         lines.append(f"| {' | '.join(cells)} |")
