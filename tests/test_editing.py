@@ -144,6 +144,43 @@ def test_inpainting_keeps_the_dtype(dtype):
     assert relative_error(made.astype(float), exact) < 100 * np.finfo(dtype).eps
 
 
+def test_a_model_that_writes_to_its_argument_changes_nothing():
+    scheduler = sc.DDIM(SCHEDULES["vp"])
+    model, x_T = CORRELATED.denoiser(SCHEDULES["vp"]), start(scheduler, steps=5)
+
+    def careless(x, t):
+        output = model(x, t)
+        x[:] = np.nan
+        return output
+
+    made = [inpaint(scheduler, m, x_T, KNOWN, MASK, steps=5) for m in (model, careless)]
+    np.testing.assert_array_equal(*made)
+
+
+@pytest.mark.parametrize(
+    ("output", "error", "message"),
+    [
+        (lambda x: x[0], ValueError, "the model's output at t=1 must have shape (4, 3), got (3,)"),
+        (lambda x: np.append(x, x, 1), ValueError, "must have shape (4, 3), got (4, 6)"),
+        (lambda x: np.zeros(x.shape, int), TypeError, "the model's output at t=1 must have a"),
+        (lambda x: None, TypeError, "the model's output at t=1 must have a floating dtype"),
+        (lambda x: np.nan * x, ValueError, "the model's output at t=1 must be finite"),
+    ],
+)
+def test_what_the_model_returns_is_checked_before_it_is_mixed(output, error, message):
+    scheduler = sc.DDIM(SCHEDULES["vp"])
+    x_T = start(scheduler, steps=5)
+    with pytest.raises(error, match=re.escape(message)):
+        inpaint(scheduler, lambda x, t: output(x), x_T, KNOWN, MASK, steps=5)
+
+
+def test_a_single_number_is_inpainted():
+    made = inpaint(
+        sc.DDIM(SCHEDULES["vp"]), lambda x, t: x, np.array(1.0), np.array(0.5), np.array(1.0), 5
+    )
+    assert made == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -124,6 +124,14 @@ def test_the_arc_grows_with_its_ends(seed, scale, weight):
     assert relative_error(made, scale * spherical(x, y, weight)) < 1e-9
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-23, 1e20, 1e30])
+def test_in_float32_no_length_is_too_small_or_too_large(scale):
+    x = np.array([scale, 0.0], np.float32)
+    made = spherical(x, x[::-1].copy(), 0.5)
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made, np.sqrt(0.5) * scale, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [linear, spherical])
 def test_tensors_are_interpolated_as_tensors(kind):
     torch = pytest.importorskip("torch")

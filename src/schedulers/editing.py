@@ -42,7 +42,9 @@ def image_to_image(
 ) -> Array:
     """Noise data partly, and denoise it again (SDEdit; Meng et al. 2022, Algorithm 1).
 
-    What is below the noise is made anew; what is above it stays.
+    What is below the noise is made anew; what is above it stays. It is a run over the last levels
+    of the whole one: what depends on a run's length, as churn's gamma does and `DDIM` with a
+    sequence of sigmas, is that of the shorter.
 
     Parameters
     ----------
@@ -119,7 +121,9 @@ def inpaint(
     at every level the known part of x is what noising the known data to that level gives, and the
     model makes the rest of x fit. It is written as a denoiser whose D is `known` where that is
     known: from a start of that kind every row leads to the next, with the noise that the sample
-    began with where the scheduler draws none, and with that of q(x' given x, x_0) where it does.
+    began with where the scheduler draws none, and with that of q(x' given x, x_0) where it does. A
+    scheduler that draws more than that, as DDPM with variance "fixed_large" and those with
+    `s_noise` above 1 do, makes the known part noisier, too.
 
     The model was never asked for p(missing given known), and replacement is not exact: at a high
     level it sees the known part through noise, and later steps cannot undo all that it did then.
@@ -143,7 +147,8 @@ def inpaint(
     Returns
     -------
     array, shape and dtype of `x_T`
-        Where the mask is 1 it is `known`, to rounding, if the run ends at the clean level.
+        Where the mask is 1 it is `known`, to rounding, if the run ends at the clean level and the
+        scheduler has no threshold, which would be applied to all of D.
 
     Raises
     ------
@@ -182,9 +187,10 @@ def inpaint(
         raise ValueError("mask must be between 0 and 1 everywhere")
     first = scheduler.tableau(steps, timesteps=timesteps, sigmas=sigmas).levels[0]
     completed = _Completed(denoiser, known, mask, scheduler.schedule, scheduler.prediction_type)
+    begun = x + mask * known * first.alpha
     return scheduler.sample(
         completed,
-        cast(x + mask * known * first.alpha, dtype),
+        cast(np.asarray(begun) if isinstance(x, np.ndarray) else begun, dtype),
         steps,
         timesteps=timesteps,
         sigmas=sigmas,
@@ -204,10 +210,13 @@ class _Completed:
     prediction_type: str
 
     def __call__(self, x: Array, t: float) -> Array:
-        output = self.denoiser(x, t)
+        carried = cast(x, self.known.dtype)
         k = coefficients(self.prediction_type, self.schedule.alpha(t), self.schedule.sigma(t))
         # The output whose D is known: D = denoised_x x + denoised_output output
-        of_known = (self.known - x * k.denoised_x) * (1.0 / k.denoised_output)
+        of_known = (self.known - carried * k.denoised_x) * (1.0 / k.denoised_output)
+        # Only now, as the model may write to x.
+        output, shape = self.denoiser(x, t), tuple(carried.shape)
+        output, _ = arrays.like("the model's output", output, carried, shape, t)
         return of_known * self.mask + output * (1.0 - self.mask)
 
 

@@ -121,6 +121,8 @@ def _weights(weight: ArrayLike) -> Any:
 
 def _angle(x: Array, y: Array) -> float:
     """Angle between two vectors, to rounding for small ones and for those near pi, too."""
+    if isinstance(x, np.ndarray):
+        x, y = x.astype(np.float64), y.astype(np.float64)
     lengths = []
     for name, vector in (("x", x), ("y", y)):
         lengths.append(math.sqrt(float((vector * vector).sum())))

@@ -349,9 +349,10 @@ def log_likelihood(
 
     The divergence is the sum of the model's derivatives along the d axes, two evaluations each: a
     central difference over cbrt(eps) sigma to each side, which in float64 tells a derivative to
-    about 1e-10 of its size; or one call of `jvp`. With `probes` it is Hutchinson's estimator, the
-    mean of v . J v over that many v of independent signs, which stay the same all along: then the
-    log density is right on average over `rng`, not for a single one.
+    about 1e-10 of its size, and to less where x is much larger than sigma; or one call of `jvp`.
+    With `probes` it is Hutchinson's estimator, the mean of v . J v over that many v of independent
+    signs, which stay the same all along: then the log density is right on average over `rng`, not
+    for a single one.
 
     Parameters
     ----------
@@ -367,7 +368,8 @@ def log_likelihood(
         level, on schedules that go down to it, for data that has a density; there D = x and e = 0.
     t_to : float, optional
         Time at which the density is N(0, sigma**2 I), as `Scheduler.initial_noise` begins; by
-        default the schedule's `t_max`.
+        default the schedule's `t_max`. A `DiscreteSchedule` with zero terminal SNR has no path
+        between its last two training levels: there it is the last but one.
     prediction_type : str
         What the model returns: "epsilon", "sample", "v_prediction", "score" or "flow".
     probes : int, optional
@@ -418,7 +420,7 @@ def log_likelihood(
     _checks.function("denoiser", denoiser, "(x, t)")
     _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
     carried, dtype = _samples("x", x)
-    if carried.dtype != dtype:
+    if np.dtype(dtype).itemsize < carried.dtype.itemsize:
         raise TypeError(f"x must have dtype float32 or float64, got {dtype}")
     if tolerance is None:
         tolerance = 1e-8 if carried.dtype == np.float64 else 1e-3
@@ -511,9 +513,13 @@ class _Flow:
             moved = self._called("what jvp returned", self.jvp, x, level.t, v.copy())
             return _per_sample(np.sum, v * moved)
         h = x.dtype.type(np.cbrt(np.finfo(x.dtype).eps) * level.sigma)
-        ahead = self._called("the model's output", self.denoiser, x + h * v, level.t)
-        behind = self._called("the model's output", self.denoiser, x - h * v, level.t)
-        return _per_sample(np.sum, v * (ahead - behind)) / (2.0 * float(h))
+        ends = x + h * v, x - h * v
+        # 2 h, as it is after rounding where x is much larger.
+        apart = _per_sample(np.sum, v * _difference(*ends)) / _per_sample(np.sum, v * v)
+        ahead, behind = (
+            self._called("the model's output", self.denoiser, x, level.t) for x in ends
+        )
+        return _per_sample(np.sum, v * (ahead - behind)) / apart
 
     def _called(
         self, name: str, function: Callable[..., Array], x: Array, t: float, *more: Array
@@ -540,11 +546,11 @@ def _axes(x: Array) -> Iterator[Array]:
 
 def _probes(x: Array, number: int | None, rng: Noise) -> list[Array] | None:
     """Draw vectors of independent signs, of the shape of x."""
+    source = checked_noise(rng)
+    check_seeds(source, x.shape)
     if number is None:
         return None
     number = _checks.integer("probes", number, at_least=1)
-    source = checked_noise(rng)
-    check_seeds(source, x.shape)
     return [np.copysign(x.dtype.type(1.0), draw(source, probe_place(i), x)) for i in range(number)]
 
 
@@ -560,6 +566,15 @@ def _ends(schedule: NoiseSchedule, t_from: float | None, t_to: float | None) -> 
     else:
         (low,) = schedule.levels([_checks.real("t_from", t_from)])
     (high,) = schedule.levels([_checks.real("t_to", schedule.t_max if t_to is None else t_to)])
+    end = schedule._karras_range()[1]
+    if high.karras > end:  # zero terminal SNR of training levels
+        (last,) = schedule.levels([schedule.timestep(end)])
+        if t_to is not None:
+            raise ValueError(
+                f"t_to must be at most {last.t:g}, as there is no path between the last two "
+                f"training levels of a schedule with zero terminal SNR, got {t_to!r}"
+            )
+        high = last
     if not _u(low) < _u(high):
         raise ValueError(
             f"t_from must be at a lower noise level than t_to, got t_from={t_from!r} and "
@@ -586,6 +601,8 @@ def _samples(name: str, x: Array) -> tuple[Array, Any]:
         raise ValueError(
             f"{name} must have shape (n, *event_shape) and an element, got shape {x.shape}"
         )
+    if x.dtype.itemsize > 8:
+        raise TypeError(f"{name} must have a dtype of at most float64, got {x.dtype}")
     return arrays.sample(name, x)
 
 
@@ -660,10 +677,17 @@ def _log_interval(a: Floats, b: Floats) -> Floats:
 def _kl(mean: Array, std: float, other_mean: Array, other_std: Any) -> Floats:
     """KL divergence of N(mean, std**2) from the other, summed over each sample's elements."""
     other_std = np.asarray(other_std, dtype=np.float64)
+    if not other_std.all():
+        raise ValueError(
+            "the model's variance must be above 0, got one that is 0 in the precision of x_0: no "
+            "code has the length of what it rules out"
+        )
     ratio = std / other_std
     excess = (ratio - 1.0) * (ratio + 1.0)
+    with np.errstate(divide="ignore"):  # the excess of ratios below 1e-8 is -1 to rounding
+        wide = np.where(np.abs(excess) < 0.5, np.log1p(excess), 2.0 * np.log(ratio))
     apart = np.square(_difference(mean, other_mean) / other_std)
-    return _per_sample(np.sum, 0.5 * (apart + (excess - np.log1p(excess))))
+    return _per_sample(np.sum, 0.5 * (apart + (excess - wide)))
 
 
 def _difference(x: Array, y: Array) -> Floats:
