@@ -190,7 +190,11 @@ def test_a_single_number_is_inpainted():
         ({"known": np.full(3, np.nan)}, ValueError, "known must be finite"),
         ({"known": np.ones(4)}, ValueError, "known must have a shape that broadcasts"),
         ({"mask": np.ones((5, 4, 3))}, ValueError, "mask must have a shape that broadcasts"),
-        ({"mask": np.array([0.0, 2.0, 1.0])}, ValueError, "mask must be between 0 and 1"),
+        (
+            {"mask": np.array([0.0, 2.0, 1.0])},
+            ValueError,
+            "mask must be between 0 and 1 everywhere, got 0 to 2",
+        ),
         ({"mask": "left"}, TypeError, "mask must be real numbers"),
     ],
 )

@@ -184,7 +184,8 @@ def inpaint(
         raise ValueError("scheduler must be one whose model has not learned its variance")
     known, mask = _like("known", known, x), _like("mask", mask, x)
     if not bool(((mask >= 0.0) & (mask <= 1.0)).all()):
-        raise ValueError("mask must be between 0 and 1 everywhere")
+        least, most = float(mask.min()), float(mask.max())
+        raise ValueError(f"mask must be between 0 and 1 everywhere, got {least:g} to {most:g}")
     first = scheduler.tableau(steps, timesteps=timesteps, sigmas=sigmas).levels[0]
     completed = _Completed(denoiser, known, mask, scheduler.schedule, scheduler.prediction_type)
     begun = x + mask * known * first.alpha
