@@ -126,3 +126,14 @@ def test_noise_schedules(run, capsys):
     assert less[cosine] > 3 * error[cosine]
     assert alpha[scaled] > 0.05
     assert by_start[scaled] > 100 * by_start[cosine]
+
+
+def test_editing_digits(run):
+    names = run("editing_digits")
+    errors = names["errors"]
+    assert np.log2(errors["DDIM"][-2] / errors["DDIM"][-1]) == pytest.approx(1.0, abs=0.05)
+    assert np.log2(errors["Heun"][-2] / errors["Heun"][-1]) == pytest.approx(3.0, abs=0.05)
+    assert names["still"](names["halves"]) > 0.4  # of ten kinds
+    kept = [names["still"](images) for images in names["drafts"].values()]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] > 0.85
