@@ -326,6 +326,16 @@ def test_the_bits_of_all_values_make_a_code(bins, steps, variance):
     assert total.mean() > math.log(bins) - 0.02
 
 
+def test_data_of_eight_bits_is_on_its_grid_in_half_precision():
+    x_0 = np.linspace(-1.0, 1.0, 256).reshape(-1, 2, 2)
+    half, single = (
+        mixture_bound(x_0.astype(dtype), [1.0, 0.0], bins=256) for dtype in (np.float16, np.float32)
+    )
+    np.testing.assert_allclose(half.total, single.total, rtol=0.01)
+    with pytest.raises(ValueError, match="on the grid of 256 values"):
+        mixture_bound(x_0 + 0.1 / 128, [1.0, 0.0], bins=256)
+
+
 def test_a_decoder_may_be_as_wide_as_it_is_told():
     for std in (0.05, 0.5):
         bound = mixture_bound(levels=[1.0, 0.0], decoder_std=std)
