@@ -163,7 +163,11 @@ def test_a_model_that_writes_to_its_argument_changes_nothing():
         (lambda x: x[0], ValueError, "the model's output at t=1 must have shape (4, 3), got (3,)"),
         (lambda x: np.append(x, x, 1), ValueError, "must have shape (4, 3), got (4, 6)"),
         (lambda x: np.zeros(x.shape, int), TypeError, "the model's output at t=1 must have a"),
-        (lambda x: None, TypeError, "the model's output at t=1 must have a floating dtype"),
+        (
+            lambda x: None,
+            TypeError,
+            "the model's output at t=1 must be an array of floats, got None",
+        ),
         (lambda x: np.nan * x, ValueError, "the model's output at t=1 must be finite"),
     ],
 )

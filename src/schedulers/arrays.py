@@ -132,6 +132,8 @@ def _as_floats(name: str, value: object, dtype: Any) -> Any:
         raise TypeError(
             f"{name} must be NumPy's array, as the sample is, got {type(value).__name__}: {error}"
         ) from None
+    if given.dtype == object:
+        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(value)}")
     check_floating(name, given.dtype)
     with np.errstate(over="ignore"):  # what is too large for the run's precision is infinite
         return given.astype(dtype, copy=False)
