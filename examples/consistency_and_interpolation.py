@@ -20,7 +20,7 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 
 from schedulers import DDIM, DDPM, DiscreteSchedule, interpolate, linear_betas
-from schedulers.models import per_sample
+from schedulers.denoisers import per_sample
 
 plt.rcParams.update({"font.size": 11})
 

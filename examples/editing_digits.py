@@ -19,8 +19,8 @@ from sklearn.svm import SVC
 
 from schedulers import DDIM, DDPM, DiscreteSchedule, Heun, VPSchedule, linear_betas
 from schedulers.analytic import Gaussian
+from schedulers.denoisers import per_sample
 from schedulers.editing import image_to_image, inpaint
-from schedulers.models import per_sample
 
 plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 

@@ -26,7 +26,7 @@ from sklearn.svm import SVC
 
 import schedulers
 from schedulers.compat.diffusers import DDIMScheduler
-from schedulers.models import Guided, per_sample
+from schedulers.denoisers import Guided, per_sample
 
 NO_CLASS = 10  # the network's label of no particular class
 EACH = 100  # images of each class

@@ -22,8 +22,8 @@ from sklearn.datasets import load_digits
 
 from schedulers import DDPM, DiscreteSchedule, StaticThreshold, linear_betas
 from schedulers.analytic import Empirical
+from schedulers.denoisers import per_sample
 from schedulers.likelihood import progressive_decoding, variational_bound
-from schedulers.models import per_sample
 
 plt.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
 

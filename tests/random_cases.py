@@ -14,6 +14,7 @@ import numpy as np
 import schedulers as sc
 from kit import PREDICTIONS
 from schedulers.grids import SPACINGS
+from schedulers.methods.plms import STARTUPS
 from schedulers.testing import CheckFailed, checks_for, scheduler_case
 
 BY_TIME = ("trailing", "leading", "linspace", "quadratic")
@@ -47,7 +48,7 @@ def random_method(rng):
     not_churned = ("check_scale",) if bounded else ()
     not_churned += INFLATED if churn["s_noise"] != 1.0 else ()
     s_noise = rng.choice([1.0, rng.uniform(0.95, 1.05)])
-    order, startup = int(rng.integers(1, 5)), str(rng.choice(sc.plms.STARTUPS))
+    order, startup = int(rng.integers(1, 5)), str(rng.choice(STARTUPS))
     large = bool(rng.integers(2))
     return [
         (sc.DDIM, {}, 1, ()),

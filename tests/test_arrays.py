@@ -5,7 +5,7 @@ import pytest
 
 import schedulers as sc
 from kit import ALL, SCHEDULES
-from schedulers.testing.scheduler_arrays import Foreign
+from schedulers.testing.laws.scheduler_arrays import Foreign
 
 VP = SCHEDULES["vp"]
 

@@ -10,7 +10,7 @@ import schedulers as sc
 from kit import ALL, SCHEDULES, STOCHASTIC, bounded_denoiser, seeds
 from schedulers import Level, Stage, Tableau
 from schedulers.analytic import Gaussian
-from schedulers.noise import stage_place
+from schedulers.engine.noise import stage_place
 
 VE = SCHEDULES["ve"]
 points = st.floats(0.0, 1.0)

@@ -11,7 +11,7 @@ import schedulers as sc
 from kit import DISCRETE, PREDICTIONS, SCHEDULES, relative_error, schedules
 from schedulers.analytic import Gaussian, GaussianMixture
 from schedulers.compat.k_diffusion import sample_heun
-from schedulers.models import EDM, VE, Guided, Preconditioned, Trained, per_sample
+from schedulers.denoisers import EDM, VE, Guided, Preconditioned, Trained, per_sample
 
 DATA = GaussianMixture([[1.0, -2.0], [-1.5, 0.5]], std=0.4)
 DENOISED = DATA.denoiser(sc.VESchedule(), prediction_type="sample")

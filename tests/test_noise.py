@@ -11,7 +11,7 @@ from scipy import stats
 
 import schedulers as sc
 from kit import ALL, SCHEDULES, STOCHASTIC, bounded_denoiser, names, seeds
-from schedulers import noise as noise_module
+from schedulers.engine import noise as noise_module
 
 VP = SCHEDULES["vp"]
 X = np.random.default_rng(0).standard_normal((3, 2))
@@ -251,7 +251,7 @@ def test_a_functions_own_buffer_is_not_written_to(size):
         (np.zeros((3,)), ValueError, r"must have shape \(3, 2\), got \(3,\)"),
         (np.full((3, 2), np.nan), ValueError, "must be finite"),
         (np.zeros((3, 2), dtype=int), TypeError, "must have a floating dtype"),
-        (None, TypeError, "must have a floating dtype"),
+        (None, TypeError, "must be an array of floats"),
     ],
 )
 def test_what_a_function_returns_is_checked(value, error, message):

@@ -11,7 +11,7 @@ import schedulers as sc
 from k_diffusion_cases import GRIDS, inputs, model as denoised_model
 from kit import ALL, DETERMINISTIC, SCHEDULES, STOCHASTIC, relative_error
 from schedulers.compat import k_diffusion as kd
-from schedulers.models import EDM, Guided, Preconditioned, Trained, per_sample
+from schedulers.denoisers import EDM, Guided, Preconditioned, Trained, per_sample
 
 VP = SCHEDULES["vp"]
 TIMES = [0.9, 0.7, 0.4, 0.1]
@@ -215,7 +215,7 @@ def test_no_framework_is_loaded_and_none_is_needed():
 import sys
 sys.modules["torch"] = sys.modules["jax"] = None  # as if they were not installed
 import numpy as np
-import schedulers, schedulers.models
+import schedulers, schedulers.denoisers
 from schedulers.compat import k_diffusion as kd
 x = np.ones((2, 1))
 sigmas = kd.get_sigmas_karras(4, 0.1, 1.0)
@@ -224,7 +224,7 @@ kd.sample_euler(lambda x, s: 0.5 * x, x, sigmas, s_churn=2.0)
 kd.sample_euler_ancestral(lambda x, s: 0.5 * x, x, sigmas)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    code = "import sys, schedulers.models, schedulers.compat.k_diffusion; print(*sys.modules)"
+    code = "import sys, schedulers.denoisers, schedulers.compat.k_diffusion; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "jax", "scipy", "tqdm"} & set(out.stdout.split())
 

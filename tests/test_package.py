@@ -1,7 +1,6 @@
 """What importing the package loads, and what it offers."""
 
 import ast
-import importlib
 import importlib.metadata
 import pkgutil
 import subprocess
@@ -55,19 +54,17 @@ def test_the_names_of_the_contract_are_there():
     assert all((Empirical, Gaussian, GaussianMixture))
 
 
-def test_the_names_for_type_checkers_are_those_that_are_loaded():
-    (block,) = (
-        node
-        for node in ast.parse(Path(schedulers.__file__).read_text()).body
-        if isinstance(node, ast.If)
-    )
-    typed = {
-        alias.name: statement.module.removeprefix("schedulers.")
-        for statement in block.body
+def test_the_package_offers_what_its_stub_says():
+    stub = ast.parse(Path(schedulers.__file__).with_suffix(".pyi").read_text())
+    names = [
+        alias
+        for statement in stub.body
+        if isinstance(statement, ast.ImportFrom)
         for alias in statement.names
-    }
-    assert typed == schedulers._HOMES
-    assert set(typed) == set(schedulers.__all__) <= set(dir(schedulers))
+    ]
+    assert all(alias.asname == alias.name for alias in names)  # what makes it public in a stub
+    assert schedulers.__all__ == sorted(alias.name for alias in names)
+    assert set(schedulers.__all__) | {"analytic", "grids", "testing"} <= set(dir(schedulers))
 
 
 def test_names_that_are_not_there_are_missing_as_in_any_module():
@@ -95,17 +92,7 @@ def test_importing_the_package_loads_numpy_and_nothing_else_from_outside():
 
 
 def test_no_module_loads_scipy_before_it_is_needed():
-    modules = [m.name for m in pkgutil.iter_modules(schedulers.__path__)]
-    assert "analytic" in modules
-    loaded = loaded_by("; ".join(f"import schedulers.{name}" for name in modules))
+    modules = [m.name for m in pkgutil.walk_packages(schedulers.__path__, "schedulers.")]
+    assert "schedulers.analytic.gaussian" in modules
+    loaded = loaded_by("import " + ", ".join(modules))
     assert not [name for name in loaded if name.partition(".")[0] in ("scipy", "tqdm")]
-
-
-@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(schedulers.__path__)])
-def test_lower_rooms_import_nothing_of_schedulers(module):
-    methods = {"scheduler", "churn", "ddim", "ddpm", "euler", "heun", "plms"}
-    if module in methods | {"editing", "likelihood"}:  # which run schedulers
-        return
-    source = Path(importlib.import_module(f"schedulers.{module}").__file__).read_text()
-    for method in methods:
-        assert f"from schedulers.{method} import" not in source

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import PREDICTIONS, as_prediction, bounded_denoiser
-from schedulers.parameterization import coefficients, to_denoised_and_noise, to_output
+from schedulers.engine.parameterization import coefficients, to_denoised_and_noise, to_output
 
 scales = st.floats(1e-3, 1.0)
 rng = np.random.default_rng(0)

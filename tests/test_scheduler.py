@@ -294,8 +294,8 @@ def test_samples_are_checked(x, error, message):
         (np.full((2, 3), -math.inf), ValueError, "output at t=999 must be finite"),
         (np.ones((2, 3), int), TypeError, "output at t=999 must have a floating dtype.*int64"),
         (np.ones((2, 3), complex), TypeError, "output at t=999 must have a floating dtype"),
-        (None, TypeError, "output at t=999 must have a floating dtype.*object"),
-        ([[1.0], [1.0, 2.0]], TypeError, "output at t=999 must have a floating dtype.*object"),
+        (None, TypeError, "output at t=999 must be an array of floats"),
+        ([[1.0], [1.0, 2.0]], TypeError, "output at t=999 must be an array of floats"),
     ],
 )
 @pytest.mark.parametrize("name", ["DDIM", "Heun", "PLMS4-lower_order", "DDPM"])

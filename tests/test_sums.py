@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import ALL, SCHEDULES, bounded_denoiser, names, predictions, seeds
-from schedulers import arrays, noise as noise_module
+from schedulers.engine import arrays, noise as noise_module
 
 VP = SCHEDULES["vp"]
 weights = st.one_of(st.just(0.0), st.floats(-10.0, 10.0), st.just("learned"))

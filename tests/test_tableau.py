@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import bounded_denoiser
-from schedulers.tableau import weighted_sum
+from schedulers.engine.tableau import weighted_sum
 
 
 def test_a_printed_tableau_is_the_table_of_its_rows():

@@ -1,120 +1,41 @@
 """Diffusion schedulers in pure NumPy: a scheduler is a table of weights, and one engine runs it.
 
-A public name is loaded from its module when it is first used, so that the import itself costs next
-to nothing (Scientific Python's SPEC 1).
+The public names stand in `__init__.pyi`. Each is loaded from its module when it is first used, so
+that ``import schedulers`` costs next to nothing (Scientific Python's SPEC 1).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from functools import cache
+from importlib import import_module, resources
+from importlib.util import find_spec
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:  # the same names, for those who read types
-    from schedulers.betas import (
-        cosine_betas as cosine_betas,
-        laplace_betas as laplace_betas,
-        linear_betas as linear_betas,
-        rescale_zero_terminal_snr as rescale_zero_terminal_snr,
-        scaled_linear_betas as scaled_linear_betas,
-        sigmoid_betas as sigmoid_betas,
-    )
-    from schedulers.brownian import BrownianPath as BrownianPath
-    from schedulers.ddim import DDIM as DDIM
-    from schedulers.ddpm import DDPM as DDPM
-    from schedulers.discrete_schedule import DiscreteSchedule as DiscreteSchedule
-    from schedulers.euler import (
-        Euler as Euler,
-        EulerAncestral as EulerAncestral,
-    )
-    from schedulers.grids import (
-        beta_sigmas as beta_sigmas,
-        exponential_sigmas as exponential_sigmas,
-        karras_sigmas as karras_sigmas,
-        polyexponential_sigmas as polyexponential_sigmas,
-        vp_sigmas as vp_sigmas,
-    )
-    from schedulers.heun import Heun as Heun
-    from schedulers.noise_schedules import (
-        CosineSchedule as CosineSchedule,
-        FlowSchedule as FlowSchedule,
-        Level as Level,
-        NoiseSchedule as NoiseSchedule,
-        VESchedule as VESchedule,
-        VPSchedule as VPSchedule,
-    )
-    from schedulers.parameterization import (
-        DynamicThreshold as DynamicThreshold,
-        StaticThreshold as StaticThreshold,
-    )
-    from schedulers.plms import PLMS as PLMS
-    from schedulers.scheduler import Scheduler as Scheduler
-    from schedulers.tableau import (
-        Stage as Stage,
-        State as State,
-        Tableau as Tableau,
-    )
 
-_NAMES = {
-    "betas": [
-        "cosine_betas",
-        "laplace_betas",
-        "linear_betas",
-        "rescale_zero_terminal_snr",
-        "scaled_linear_betas",
-        "sigmoid_betas",
-    ],
-    "brownian": ["BrownianPath"],
-    "ddim": ["DDIM"],
-    "ddpm": ["DDPM"],
-    "discrete_schedule": ["DiscreteSchedule"],
-    "euler": ["Euler", "EulerAncestral"],
-    "grids": [
-        "beta_sigmas",
-        "exponential_sigmas",
-        "karras_sigmas",
-        "polyexponential_sigmas",
-        "vp_sigmas",
-    ],
-    "heun": ["Heun"],
-    "noise_schedules": [
-        "CosineSchedule",
-        "FlowSchedule",
-        "Level",
-        "NoiseSchedule",
-        "VESchedule",
-        "VPSchedule",
-    ],
-    "parameterization": ["DynamicThreshold", "StaticThreshold"],
-    "plms": ["PLMS"],
-    "scheduler": ["Scheduler"],
-    "tableau": ["Stage", "State", "Tableau"],
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = [
-    *_NAMES,
-    "analysis",
-    "analytic",
-    "editing",
-    "interpolate",
-    "likelihood",
-    "models",
-    "testing",
-]
+@cache
+def _homes() -> dict[str, str]:
+    """Return the module that each public name is in, as `__init__.pyi` says."""
+    import ast
 
-__all__ = sorted(_HOMES)
+    stub = ast.parse(resources.files(__name__).joinpath("__init__.pyi").read_text())
+    imports = [statement for statement in stub.body if isinstance(statement, ast.ImportFrom)]
+    return {name.name: str(line.module) for line in imports for name in line.names}
 
 
 def __getattr__(name: str) -> object:
-    value: object
-    if name in _HOMES:
-        value = getattr(import_module(f"schedulers.{_HOMES[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"schedulers.{name}")
+    if name == "__all__":
+        return sorted(_homes())
+    if name in _homes():
+        value: object = getattr(import_module(_homes()[name]), name)
+    elif name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     else:
-        raise AttributeError(f"module 'schedulers' has no attribute {name!r}")
+        value = import_module(f"{__name__}.{name}")
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *_MODULES})
+    from pkgutil import iter_modules
+
+    modules = [module.name for module in iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted({*globals(), *_homes(), *modules})

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
-from schedulers.arrays import cast
-from schedulers.parameterization import coefficients
+from schedulers import _checks
+from schedulers.engine import arrays
+from schedulers.engine.arrays import cast
+from schedulers.engine.parameterization import coefficients
 from schedulers.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from schedulers.noise import Noise
-    from schedulers.noise_schedules import NoiseSchedule
-    from schedulers.tableau import State
+    from schedulers.engine.noise import Noise
+    from schedulers.engine.tableau import State
+    from schedulers.schedules.base import NoiseSchedule
 
     Array = Any
     Denoiser = Callable[[Array, float], Array]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
-from schedulers.arrays import cast, weighted_sum
-from schedulers.noise import alike
+from schedulers import _checks
+from schedulers.engine import arrays
+from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.noise import alike
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

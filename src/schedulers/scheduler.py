@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
-from schedulers.arrays import cast, weighted_sum
-from schedulers.grids import SPACINGS
-from schedulers.inversion import rising
-from schedulers.levels import run_levels
-from schedulers.noise import (
+from schedulers import _checks
+from schedulers.engine import arrays
+from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.inversion import rising
+from schedulers.engine.noise import (
     ADDED,
     ENTRY,
     START,
@@ -28,20 +27,18 @@ from schedulers.noise import (
     normal,
     stage_place,
 )
-from schedulers.noise_schedules import Level, NoiseSchedule
-from schedulers.parameterization import (
-    PREDICTION_TYPES,
-    UNDEFINED_AT_ALPHA_0,
-    DynamicThreshold,
-    StaticThreshold,
-)
-from schedulers.tableau import Stage, State, Tableau, advance
+from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0
+from schedulers.engine.tableau import Stage, State, Tableau, advance
+from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
+from schedulers.grids import SPACINGS
+from schedulers.grids.run import run_levels
+from schedulers.schedules.base import Level, NoiseSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from schedulers.engine.noise import Noise
     from schedulers.grids import Spacing
-    from schedulers.noise import Noise
 
     Array = Any
     Denoiser = Callable[[Array, float], Array]

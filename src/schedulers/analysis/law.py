@@ -30,7 +30,7 @@ from schedulers.scheduler import Scheduler
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from schedulers.tableau import Tableau
+    from schedulers.engine.tableau import Tableau
 
     Floats = NDArray[np.float64]
 

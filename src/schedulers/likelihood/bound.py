@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
+from schedulers import _checks
 from schedulers.analytic import Gaussian
-from schedulers.arrays import weighted_sum
-from schedulers.ddpm import DDPM
+from schedulers.engine import arrays
+from schedulers.engine.arrays import weighted_sum
+from schedulers.engine.noise import check_seeds, checked_noise, draw, term_place
+from schedulers.engine.tableau import State, Tableau, advance
 from schedulers.likelihood.samples import checked, difference, per_sample
-from schedulers.noise import check_seeds, checked_noise, draw, term_place
-from schedulers.tableau import State, Tableau, advance
+from schedulers.methods.ddpm import DDPM
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from schedulers.noise import Noise
+    from schedulers.engine.noise import Noise
 
     Array = Any
     Denoiser = Callable[[Array, float], Array]

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
+from schedulers import _checks
 from schedulers.analytic import Gaussian
+from schedulers.engine import arrays
+from schedulers.engine.noise import check_seeds, checked_noise, draw, probe_place
+from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, coefficients
 from schedulers.likelihood.samples import checked, difference, per_sample
-from schedulers.noise import check_seeds, checked_noise, draw, probe_place
-from schedulers.noise_schedules import Level, NoiseSchedule
-from schedulers.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, coefficients
+from schedulers.schedules.base import Level, NoiseSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from schedulers.noise import Noise
+    from schedulers.engine.noise import Noise
 
     Array = Any
     Denoiser = Callable[[Array, float], Array]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
+from schedulers import _checks
+from schedulers.engine import arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from schedulers.testing import (
+from schedulers.testing.cases import SamplerCase
+from schedulers.testing.failures import Check, CheckFailed, ChecksFailed
+from schedulers.testing.laws import (
     accuracy,
     calls,
     precision,
@@ -14,8 +16,6 @@ from schedulers.testing import (
     scheduler_runs,
     symmetry,
 )
-from schedulers.testing.cases import SamplerCase
-from schedulers.testing.failures import Check, CheckFailed, ChecksFailed
 from schedulers.testing.scheduler_cases import SchedulerCase, scheduler_case
 
 if TYPE_CHECKING:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from schedulers.testing.cases import SamplerCase
+
+class Titled(Protocol):
+    """A case, by what a failure tells of it."""
+
+    @property
+    def title(self) -> str:
+        """What the checks are run on."""
 
 
 class CheckFailed(AssertionError):  # noqa: N818
@@ -37,7 +42,7 @@ class CheckFailed(AssertionError):  # noqa: N818
         super().__init__(expected, got, look_at)
         self.expected, self.got, self.look_at = expected, got, look_at
 
-    def named(self, check: Check, case: SamplerCase) -> CheckFailed:
+    def named(self, check: Check, case: Titled) -> CheckFailed:
         """Say which check found it, and in what; return itself."""
         self.check, self.law, self.subject = check.name, check.law, case.title
         return self
@@ -100,7 +105,7 @@ class Check:
         paragraph = (self.function.__doc__ or "").partition("\n\n")[0]
         return " ".join(paragraph.split())
 
-    def __call__(self, case: SamplerCase) -> None:
+    def __call__(self, case: Titled) -> None:
         """Run the check; whatever is raised is a `CheckFailed` that names it."""
         try:
             with np.errstate(all="ignore"):  # what is not finite is found where it comes out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers.analytic import Gaussian
-from schedulers.noise_schedules import VESchedule
+from schedulers.schedules.continuous import VESchedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

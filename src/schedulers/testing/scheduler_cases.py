@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.discrete_schedule import DiscreteSchedule
-from schedulers.levels import run_levels
-from schedulers.parameterization import to_output
+from schedulers.engine.parameterization import to_output
+from schedulers.grids.run import run_levels
 from schedulers.scheduler import Scheduler
+from schedulers.schedules.discrete import DiscreteSchedule
 from schedulers.testing.cases import SamplerCase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from schedulers.noise_schedules import NoiseSchedule
+    from schedulers.schedules.base import NoiseSchedule
     from schedulers.testing.cases import Grid, Noise, Sampler
     from schedulers.testing.models import Denoiser
 

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
-from schedulers.arrays import cast
+from schedulers import _checks
 from schedulers.compat.diffusers import tables
 from schedulers.compat.diffusers.config import Configured
 from schedulers.compat.diffusers.grids import SPACINGS
 from schedulers.compat.diffusers.runs import Grids
-from schedulers.noise import alike
-from schedulers.noise_schedules import Level, VESchedule
-from schedulers.parameterization import UNDEFINED_AT_ALPHA_0, DynamicThreshold, StaticThreshold
-from schedulers.tableau import Stage, State, Tableau, advance
+from schedulers.engine import arrays
+from schedulers.engine.arrays import cast
+from schedulers.engine.noise import alike
+from schedulers.engine.parameterization import UNDEFINED_AT_ALPHA_0
+from schedulers.engine.tableau import Stage, State, Tableau, advance
+from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
+from schedulers.schedules.base import Level
+from schedulers.schedules.continuous import VESchedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,8 +7,8 @@ from typing import Any
 
 from schedulers.compat.diffusers.base import SchedulerBase
 from schedulers.compat.diffusers.runs import Runs
-from schedulers.noise_schedules import Level
-from schedulers.tableau import State, Tableau
+from schedulers.engine.tableau import State, Tableau
+from schedulers.schedules.base import Level
 
 Array = Any
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
-from schedulers.noise import checked_noise, draw, stage_place
-from schedulers.noise_schedules import Level
-from schedulers.tableau import State
+from schedulers import _checks
+from schedulers.engine import arrays
+from schedulers.engine.noise import checked_noise, draw, stage_place
+from schedulers.engine.tableau import State
+from schedulers.schedules.base import Level
 
 Array = Any
 

@@ -13,9 +13,9 @@ from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import spaced
 from schedulers.compat.diffusers.multistage import Multistage
 from schedulers.compat.diffusers.variance_preserving import VariancePreserving
-from schedulers.noise_schedules import Level
-from schedulers.plms import PLMS
-from schedulers.tableau import Tableau
+from schedulers.engine.tableau import Tableau
+from schedulers.methods.plms import PLMS
+from schedulers.schedules.base import Level
 
 Array = Any
 

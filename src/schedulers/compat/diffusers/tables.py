@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.betas import cosine_betas
+from schedulers.schedules.betas import cosine_betas
 
 if TYPE_CHECKING:
     from collections.abc import Callable

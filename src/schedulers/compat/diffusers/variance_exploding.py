@@ -26,10 +26,10 @@ from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
 from schedulers.compat.diffusers.multistage import Multistage
 from schedulers.compat.diffusers.noise import fresh
-from schedulers.euler import Euler, EulerAncestral
-from schedulers.heun import Heun
-from schedulers.noise_schedules import Level
-from schedulers.tableau import Stage, State, Tableau
+from schedulers.engine.tableau import Stage, State, Tableau
+from schedulers.methods.euler import Euler, EulerAncestral
+from schedulers.methods.heun import Heun
+from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

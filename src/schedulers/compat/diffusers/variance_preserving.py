@@ -19,10 +19,10 @@ from schedulers.compat.diffusers.base import (
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, spaced
 from schedulers.compat.diffusers.noise import fresh
-from schedulers.ddim import DDIM
-from schedulers.ddpm import DDPM, VARIANCES
-from schedulers.noise_schedules import Level
-from schedulers.tableau import Tableau
+from schedulers.engine.tableau import Tableau
+from schedulers.methods.ddim import DDIM
+from schedulers.methods.ddpm import DDPM, VARIANCES
+from schedulers.schedules.base import Level
 
 Array = Any
 

@@ -1,26 +1,4 @@
-"""k-diffusion's interface: `sample_euler`, `sample_euler_ancestral`, `sample_heun`, `get_sigmas_*`.
-
-A loop that says ``from k_diffusion.sampling import sample_heun, get_sigmas_karras`` runs with
-``from schedulers.compat.k_diffusion import ...``, on NumPy arrays, PyTorch's tensors or JAX's
-arrays. The names, arguments and defaults are k-diffusion's; the rows are those of `Euler`,
-`EulerAncestral` and `Heun` on a `VESchedule`, and the engine takes them.
-
-A model is a denoiser: ``model(x, sigma, **extra_args)`` returns the denoised sample for x at the
-noise level sigma, a vector with an entry for each sample. `sigmas` are the levels in order, the
-run's end included.
-
-Where this differs from k-diffusion 0.1.1:
-
-- Weights are computed in float64, so a difference of close levels loses no digits; there the last
-  of ``get_sigmas_vp(n)`` is off by 2e-4 of itself in float32.
-- `get_sigmas_*` return NumPy arrays, in float32 as there. They go beside any kind of x.
-- What ends in NaN there is refused: levels that are 0 before the end, or that rise where noise is
-  added; and a model that returns NaN, infinity or another shape.
-- The callback's `x` is read-only where it is NumPy's: a run is not changed by writing to it.
-- Half precision in NumPy is stepped in float32.
-- `sample_euler` and `sample_heun` take a `noise_sampler`, too. No noise is drawn after the last
-  step that needs some.
-"""
+"""`sample_*`: runs at given levels."""
 
 from __future__ import annotations
 
@@ -33,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from schedulers import _checks, arrays
-from schedulers.ddim import DDIM
-from schedulers.euler import Euler, EulerAncestral
-from schedulers.grids import exponential_sigmas, karras_sigmas, polyexponential_sigmas
-from schedulers.heun import Heun
-from schedulers.models import per_sample
-from schedulers.noise import START, check_drawable, draw
-from schedulers.noise_schedules import Level, VESchedule, VPSchedule
+from schedulers import _checks
+from schedulers.denoisers import per_sample
+from schedulers.engine import arrays
+from schedulers.engine.noise import START, check_drawable, draw
+from schedulers.engine.tableau import State, Tableau
+from schedulers.methods.ddim import DDIM
+from schedulers.methods.euler import Euler, EulerAncestral
+from schedulers.methods.heun import Heun
 from schedulers.scheduler import Scheduler
-from schedulers.tableau import State, Tableau
+from schedulers.schedules.base import Level
+from schedulers.schedules.continuous import VESchedule
 
 Array = Any
 Model = Callable[..., Array]
@@ -50,112 +29,6 @@ NoiseSampler = Callable[[Any, Any], Array]
 Callback = Callable[[dict[str, Any]], object]
 
 _VE = VESchedule()
-
-
-def get_sigmas_karras(
-    n: int, sigma_min: float, sigma_max: float, rho: float = 7.0, device: Any = "cpu"
-) -> Any:
-    """Levels uniform in sigma**(1 / rho), and 0: `schedulers.karras_sigmas` in float32.
-
-    Parameters
-    ----------
-    n : int
-        Number of levels above 0.
-    sigma_min, sigma_max, rho : float
-        As for `schedulers.karras_sigmas`.
-    device : str
-        Where a NumPy array is, "cpu". x may be on another one.
-
-    Returns
-    -------
-    ndarray of float32, shape (n + 1,)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is none such.
-
-    Examples
-    --------
-    >>> get_sigmas_karras(3, 1.0, 9.0, rho=2.0)
-    array([9., 4., 1., 0.], dtype=float32)
-    """
-    return _float32(karras_sigmas(n, sigma_min, sigma_max, rho), device)
-
-
-def get_sigmas_exponential(n: int, sigma_min: float, sigma_max: float, device: Any = "cpu") -> Any:
-    """Levels uniform in log(sigma), and 0: `schedulers.exponential_sigmas` in float32.
-
-    Parameters, returns and errors as for `get_sigmas_karras`.
-
-    Examples
-    --------
-    >>> get_sigmas_exponential(3, 1.0, 16.0)
-    array([16.,  4.,  1.,  0.], dtype=float32)
-    """
-    return _float32(exponential_sigmas(n, sigma_min, sigma_max), device)
-
-
-def get_sigmas_polyexponential(
-    n: int, sigma_min: float, sigma_max: float, rho: float = 1.0, device: Any = "cpu"
-) -> Any:
-    """Levels polynomial in log(sigma), and 0: `schedulers.polyexponential_sigmas` in float32.
-
-    Parameters, returns and errors as for `get_sigmas_karras`.
-
-    Examples
-    --------
-    >>> get_sigmas_polyexponential(3, 1.0, 16.0, rho=2.0)
-    array([16.,  2.,  1.,  0.], dtype=float32)
-    """
-    return _float32(polyexponential_sigmas(n, sigma_min, sigma_max, rho), device)
-
-
-def get_sigmas_vp(
-    n: int,
-    beta_d: float = 19.9,
-    beta_min: float = 0.1,
-    eps_s: float = 1e-3,
-    device: Any = "cpu",
-) -> Any:
-    """Levels uniform in the time of a VP diffusion (Karras et al. 2022, Table 1, "VP"), and 0.
-
-    sigma(t)**2 = exp(beta_d t**2 / 2 + beta_min t) - 1 for t from 1 to `eps_s`.
-
-    Parameters
-    ----------
-    n : int
-        Number of levels above 0.
-    beta_d, beta_min : float
-        Slope of the diffusion's rate, at least 0, and its start, positive.
-    eps_s : float
-        Time of the last level above 0, in (0, 1).
-    device : str
-        As for `get_sigmas_karras`.
-
-    Returns
-    -------
-    ndarray of float32, shape (n + 1,)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is none such.
-
-    Examples
-    --------
-    >>> get_sigmas_vp(3).round(3)
-    array([1.52167e+02, 3.42200e+00, 1.00000e-02, 0.00000e+00], dtype=float32)
-    """
-    n = _checks.integer("n", n, at_least=1)
-    beta_d = _checks.real("beta_d", beta_d, at_least=0.0)
-    beta_min = _checks.real("beta_min", beta_min, above=0.0)
-    eps_s = _checks.real("eps_s", eps_s, above=0.0)
-    if eps_s >= 1.0:
-        raise ValueError(f"eps_s must be below 1, where the levels begin, got {eps_s!r}")
-    path = VPSchedule(beta_min, beta_min + beta_d)
-    levels = path.karras_sigma(np.linspace(1.0, eps_s, n))
-    return _float32(np.append(levels, 0.0), device)
 
 
 def sample_euler(
@@ -216,6 +89,7 @@ def sample_euler(
 
     Examples
     --------
+    >>> from schedulers.compat.k_diffusion import get_sigmas_karras
     >>> def model(x, sigma):
     ...     return x / (1.0 + sigma[:, None] ** 2)  # the exact denoiser of N(0, 1)
     >>> x = 80.0 * np.array([[1.0, -0.5]])
@@ -275,6 +149,7 @@ def sample_euler_ancestral(
 
     Examples
     --------
+    >>> from schedulers.compat.k_diffusion import get_sigmas_karras
     >>> def model(x, sigma):
     ...     return x / (1.0 + sigma[:, None] ** 2)  # the exact denoiser of N(0, 1)
     >>> rng = np.random.default_rng(0)
@@ -322,6 +197,7 @@ def sample_heun(
 
     Examples
     --------
+    >>> from schedulers.compat.k_diffusion import get_sigmas_karras
     >>> def model(x, sigma):
     ...     return x / (1.0 + sigma[:, None] ** 2)  # the exact denoiser of N(0, 1)
     >>> x = 80.0 * np.array([[1.0, -0.5]])
@@ -336,14 +212,6 @@ def sample_heun(
         s_tmax=_bound("s_tmax", s_tmax, sigmas),
     )
     return _run(scheduler, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
-
-
-def _float32(sigmas: Any, device: Any) -> Any:
-    if str(device) != "cpu":
-        raise ValueError(
-            f"device must be 'cpu', where NumPy arrays are, got {device!r}; x may be on another one"
-        )
-    return sigmas.astype(np.float32)
 
 
 def _floats(sigmas: Array) -> list[float]:

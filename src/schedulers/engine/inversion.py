@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from schedulers.noise_schedules import Level
-from schedulers.tableau import Stage, Tableau
+from schedulers.engine.tableau import Stage, Tableau
+from schedulers.schedules.base import Level
 
 
 def rising(falling: Tableau, rows: Callable[[tuple[Level, ...]], Iterable[Stage]]) -> Tableau:

@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from schedulers import _checks
-from schedulers.arrays import cast, total, weighted_sum
-from schedulers.noise_schedules import Level
-from schedulers.parameterization import (
-    DynamicThreshold,
-    StaticThreshold,
-    coefficients,
-)
+from schedulers.engine.arrays import cast, total, weighted_sum
+from schedulers.engine.parameterization import coefficients
+from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
+from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedulers import _checks
-from schedulers.noise_schedules import Level
 from schedulers.scheduler import Scheduler
+from schedulers.schedules.base import Level
 
 _ROUNDING = 1e-12
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedulers import _checks
-from schedulers.grids import SPACINGS
-from schedulers.noise_schedules import Level, NoiseSchedule
+from schedulers.grids.spacings import SPACINGS
+from schedulers.schedules.base import Level, NoiseSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from schedulers.grids import Spacing
+    from schedulers.grids.spacings import Spacing
 
     Floats = NDArray[np.float64]
 

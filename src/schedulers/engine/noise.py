@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from schedulers import _checks, arrays
+from schedulers import _checks
+from schedulers.engine import arrays
 
 if TYPE_CHECKING:
     from typing import TypeAlias

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from schedulers.noise import Path, Place, checked_seeds, node_place, normal
+from schedulers.engine.noise import Path, Place, checked_seeds, node_place, normal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from schedulers.noise import Seed, Seeds
+    from schedulers.engine.noise import Seed, Seeds
 
     Floats = NDArray[np.float64]
 

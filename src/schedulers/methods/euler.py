@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from schedulers import _checks
-from schedulers.churn import ChurnedScheduler
-from schedulers.noise_schedules import Level
+from schedulers.engine.tableau import Stage
+from schedulers.methods.churn import ChurnedScheduler
 from schedulers.scheduler import Scheduler
-from schedulers.tableau import Stage
+from schedulers.schedules.base import Level
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schedulers.engine.tableau import State
 from schedulers.scheduler import Scheduler
-from schedulers.tableau import State
 from schedulers.testing.cases import Normal
 from schedulers.testing.failures import Check, CheckFailed, expect, expect_same
 from schedulers.testing.models import nonlinear

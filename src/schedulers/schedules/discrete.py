@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedulers import _checks
-from schedulers.noise_schedules import NoiseSchedule
+from schedulers.schedules.base import NoiseSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from schedulers import _checks
-from schedulers.noise_schedules import NoiseSchedule, VESchedule
-from schedulers.parameterization import PREDICTION_TYPES, coefficients
+from schedulers.engine.parameterization import PREDICTION_TYPES, coefficients
+from schedulers.schedules.base import NoiseSchedule
+from schedulers.schedules.continuous import VESchedule
 
 if TYPE_CHECKING:
     Array = Any

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.noise_schedules import Level
+from schedulers.engine.tableau import Stage
 from schedulers.scheduler import Scheduler
-from schedulers.tableau import Stage
+from schedulers.schedules.base import Level
 
 VARIANCES = (
     "fixed_small",

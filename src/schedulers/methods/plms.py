@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from schedulers import _checks
-from schedulers.heun import heun_step
-from schedulers.noise_schedules import Level
+from schedulers.engine.tableau import Stage
+from schedulers.methods.heun import heun_step
 from schedulers.scheduler import Scheduler
-from schedulers.tableau import Stage
+from schedulers.schedules.base import Level
 
 # Weights of the noise estimates of this step and of those before it, by order.
 ADAMS_BASHFORTH = (

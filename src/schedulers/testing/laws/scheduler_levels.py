@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers.analytic import Gaussian
-from schedulers.levels import run_levels
-from schedulers.noise_schedules import VESchedule
-from schedulers.parameterization import PREDICTION_TYPES
+from schedulers.engine.parameterization import PREDICTION_TYPES
+from schedulers.engine.tableau import State
+from schedulers.grids.run import run_levels
 from schedulers.scheduler import Scheduler
-from schedulers.tableau import State
+from schedulers.schedules.continuous import VESchedule
 from schedulers.testing.cases import disturbed, rounding
 from schedulers.testing.failures import Check, CheckFailed, expect, expect_close, shown
 from schedulers.testing.models import exact, nonlinear

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from schedulers.churn import ChurnedScheduler
-from schedulers.noise_schedules import Level
-from schedulers.tableau import Stage
+from schedulers.engine.tableau import Stage
+from schedulers.methods.churn import ChurnedScheduler
+from schedulers.schedules.base import Level
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,38 @@
+from schedulers.engine.brownian import BrownianPath as BrownianPath
+from schedulers.engine.tableau import Stage as Stage, State as State, Tableau as Tableau
+from schedulers.engine.thresholds import (
+    DynamicThreshold as DynamicThreshold,
+    StaticThreshold as StaticThreshold,
+)
+from schedulers.grids.sigmas import (
+    beta_sigmas as beta_sigmas,
+    exponential_sigmas as exponential_sigmas,
+    karras_sigmas as karras_sigmas,
+    polyexponential_sigmas as polyexponential_sigmas,
+    vp_sigmas as vp_sigmas,
+)
+from schedulers.methods.ddim import DDIM as DDIM
+from schedulers.methods.ddpm import DDPM as DDPM
+from schedulers.methods.euler import Euler as Euler, EulerAncestral as EulerAncestral
+from schedulers.methods.heun import Heun as Heun
+from schedulers.methods.plms import PLMS as PLMS
+from schedulers.scheduler import Scheduler as Scheduler
+from schedulers.schedules.base import Level as Level, NoiseSchedule as NoiseSchedule
+from schedulers.schedules.betas import (
+    cosine_betas as cosine_betas,
+    laplace_betas as laplace_betas,
+    linear_betas as linear_betas,
+    rescale_zero_terminal_snr as rescale_zero_terminal_snr,
+    scaled_linear_betas as scaled_linear_betas,
+    sigmoid_betas as sigmoid_betas,
+)
+from schedulers.schedules.continuous import (
+    CosineSchedule as CosineSchedule,
+    FlowSchedule as FlowSchedule,
+    VESchedule as VESchedule,
+    VPSchedule as VPSchedule,
+)
+from schedulers.schedules.discrete import DiscreteSchedule as DiscreteSchedule
+
+__version__: str
+__all__: list[str]

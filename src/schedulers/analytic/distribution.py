@@ -1,0 +1,219 @@
+"""What distributions of data share whose denoiser is a formula."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers import _checks
+from schedulers.engine.noise import checked_rng
+from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, to_output
+from schedulers.schedules.base import NoiseSchedule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from schedulers.engine.noise import RNG
+
+    Floats = NDArray[np.float64]
+
+
+class Distribution(ABC):
+    """What the distributions share. `event_shape` is the shape of one x_0."""
+
+    event_shape: tuple[int, ...]
+    _variances: Floats
+
+    @abstractmethod
+    def _posterior(self, x: Floats, alpha: float, sigma: float) -> tuple[Floats, Floats]:
+        """Return E[x_0 | x] and E[eps | x] for x of shape ``(..., *event_shape)``."""
+
+    @abstractmethod
+    def _at(self, alpha: float, sigma: float) -> Distribution:
+        """Return the distribution of alpha x_0 + sigma eps."""
+
+    @abstractmethod
+    def _log_prob(self, x: Floats) -> Floats: ...
+
+    @abstractmethod
+    def _score(self, x: Floats) -> Floats: ...
+
+    @abstractmethod
+    def _sample(self, n: int, rng: np.random.Generator) -> Floats: ...
+
+    def denoiser(
+        self, schedule: NoiseSchedule, prediction_type: str = "epsilon"
+    ) -> Callable[[Any, float], Any]:
+        """Exact model for this distribution as data.
+
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The path that the model is for.
+        prediction_type : str
+            What it returns: "epsilon", "sample", "v_prediction", "score" or "flow".
+
+        Returns
+        -------
+        callable
+            ``denoiser(x, t)``, for x of shape ``(..., *event_shape)`` at the time t of the
+            schedule. It returns the exact output, in the shape and dtype of x.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is none such; by the denoiser, if x has another event shape, if t is
+            outside the schedule or not above the clean level.
+
+        Examples
+        --------
+        >>> from schedulers import VESchedule
+        >>> from schedulers.analytic import Gaussian
+        >>> denoiser = Gaussian(mean=1.0, cov=4.0).denoiser(VESchedule(), prediction_type="sample")
+        >>> denoiser(np.array([11.0]), 1.0)
+        array([9.])
+        """
+        check_schedule(schedule)
+        _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
+
+        def model(x: Any, t: float) -> Any:
+            alpha, sigma = scales(schedule, t)
+            if sigma == 0.0 or (alpha == 0.0 and prediction_type in UNDEFINED_AT_ALPHA_0):
+                raise ValueError(
+                    f"t must be above the clean level, and where alpha is 0 prediction_type must "
+                    f"not be 'epsilon' or 'score', got t={t!r} and {prediction_type!r}"
+                )
+            values = self._values(x)
+            denoised, noise = self._posterior(values, alpha, sigma)
+            output = to_output(prediction_type, denoised, noise, alpha, sigma)
+            return np.asarray(output).astype(x.dtype)
+
+        return model
+
+    def marginal(self, schedule: NoiseSchedule, t: float) -> Distribution:
+        """Distribution of x_t = alpha(t) x_0 + sigma(t) eps.
+
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The path.
+        t : float
+            Its time.
+
+        Returns
+        -------
+        Gaussian or GaussianMixture
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `schedule` is none or `t` is outside it.
+
+        Examples
+        --------
+        >>> from schedulers import VESchedule
+        >>> from schedulers.analytic import Gaussian
+        >>> Gaussian(mean=1.0, cov=4.0).marginal(VESchedule(), 3.0)
+        Gaussian(event_shape=(), cov='scalar')
+        """
+        check_schedule(schedule)
+        return self._at(*scales(schedule, t))
+
+    def log_prob(self, x: Any) -> Any:
+        """Log of the probability density.
+
+        Parameters
+        ----------
+        x : ndarray of floats, shape ``(..., *event_shape)``
+            Where.
+
+        Returns
+        -------
+        ndarray of float64, shape (...)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is none such, or if the distribution has no density (some variance is 0; its
+            marginals above the clean level have one).
+
+        Examples
+        --------
+        >>> from schedulers.analytic import Gaussian
+        >>> print(Gaussian(mean=np.zeros(2), cov=1.0).log_prob(np.zeros((3, 2))).round(4))
+        [-1.8379 -1.8379 -1.8379]
+        """
+        return self._log_prob(self._values(x))
+
+    def score(self, x: Any) -> Any:
+        """Gradient of the log density, in the shape and dtype of `x`; else as for `log_prob`.
+
+        Examples
+        --------
+        >>> from schedulers.analytic import Gaussian
+        >>> Gaussian(mean=1.0, cov=4.0).score(np.array([3.0]))
+        array([-0.5])
+        """
+        return np.asarray(self._score(self._values(x))).astype(x.dtype)
+
+    def sample(self, n: int, rng: RNG = None) -> Floats:
+        """Draw from the distribution.
+
+        Parameters
+        ----------
+        n : int
+            Number of samples, at least 0.
+        rng : None, int, SeedSequence or Generator
+            As for `numpy.random.default_rng`.
+
+        Returns
+        -------
+        ndarray of float64, shape ``(n, *event_shape)``
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `n` or `rng` is none such.
+
+        Examples
+        --------
+        >>> from schedulers.analytic import Gaussian
+        >>> Gaussian(mean=np.zeros((2, 3)), cov=1.0).sample(5, rng=0).shape
+        (5, 2, 3)
+        """
+        generator = np.random.default_rng(checked_rng(rng))
+        return self._sample(_checks.integer("n", n, at_least=0), generator)
+
+    def _density_variances(self) -> Floats:
+        if np.any(self._variances == 0.0):
+            raise ValueError(
+                f"{self!r} has a variance of 0 and so no density; marginal(schedule, t) has one"
+            )
+        return self._variances
+
+    def _values(self, x: Any) -> Floats:
+        if not isinstance(x, np.ndarray) or (x.dtype.kind != "f" and x.dtype.name != "bfloat16"):
+            raise TypeError(f"x must be an ndarray of floats, got {_checks.shown(x)}")
+        n = len(self.event_shape)
+        if x.ndim < n or x.shape[x.ndim - n :] != self.event_shape:
+            event = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"x must have shape (..., {event}), got {x.shape}")
+        return x.astype(np.float64)
+
+
+def check_schedule(schedule: NoiseSchedule) -> None:
+    """Refuse what is no schedule."""
+    if not isinstance(schedule, NoiseSchedule):
+        raise TypeError(f"schedule must be a NoiseSchedule, got {schedule!r}")
+
+
+def scales(schedule: NoiseSchedule, t: float, name: str = "t") -> tuple[float, float]:
+    """Return alpha and sigma at one time."""
+    time = schedule._checked(t, name)
+    if time.ndim:
+        raise ValueError(f"{name} must be a single time, got shape {time.shape}")
+    alpha, sigma = schedule._path(time)
+    return float(alpha), float(sigma)

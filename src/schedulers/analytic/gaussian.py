@@ -1,0 +1,240 @@
+"""Normal distributions."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers import _checks
+from schedulers.analytic.distribution import Distribution, check_schedule, scales
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from schedulers.schedules.base import NoiseSchedule
+
+    Floats = NDArray[np.float64]
+
+
+class Gaussian(Distribution):
+    """Normal distribution with a scalar, diagonal or full covariance.
+
+    Parameters
+    ----------
+    mean : float or array_like, shape event_shape
+        Mean. A scalar goes with any shape: every element of x is then a distribution of its own,
+        unless `cov` says how many there are.
+    cov : float or array_like
+        Covariance, positive semidefinite: a scalar (the same variance for all elements), an array
+        of event_shape (a variance for each), or a matrix of shape (d, d), d the number of elements
+        of the event, in C order. A variance of 0 makes a point.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments are none such.
+
+    Examples
+    --------
+    >>> Gaussian(mean=[1.0, 2.0], cov=[[2.0, 1.0], [1.0, 2.0]])
+    Gaussian(event_shape=(2,), cov='full')
+    """
+
+    def __init__(self, mean: ArrayLike, cov: ArrayLike) -> None:
+        centre, spread = _checks.array("mean", mean), _checks.array("cov", cov)
+        if centre.size == 0 or spread.size == 0:
+            raise ValueError(
+                f"mean and cov must not be empty, got shapes {centre.shape} and {spread.shape}"
+            )
+        if centre.ndim == 0 and spread.ndim in (1, 2):
+            centre = np.full(spread.shape[:1], centre)
+        full = spread.shape == (centre.size, centre.size) != centre.shape
+        if not (spread.ndim == 0 or spread.shape == centre.shape or full):
+            raise ValueError(
+                f"cov must be a scalar, of the mean's shape {centre.shape}, or a matrix of shape "
+                f"{(centre.size, centre.size)}, got shape {spread.shape}"
+            )
+        self.event_shape = centre.shape
+        self._mean = centre
+        self._basis: Floats | None = None
+        self._variances = spread
+        if full:
+            if not np.allclose(spread, spread.T, rtol=1e-10, atol=1e-12 * np.abs(spread).max()):
+                raise ValueError(f"cov must be symmetric, got {cov!r}")
+            self._variances, self._basis = np.linalg.eigh(spread)
+            # Where an eigenvalue is 0, eigh leaves rounding of either sign.
+            largest = self._variances.max(initial=0.0)
+            rounding = np.finfo(np.float64).eps * centre.size * largest
+            self._variances[np.abs(self._variances) <= rounding] = 0.0
+            self._variances[(self._variances < 0.0) & (self._variances >= -1e-10 * largest)] = 0.0
+        if self._variances.min(initial=0.0) < 0.0:
+            raise ValueError(
+                f"cov must be positive semidefinite, got a variance of {self._variances.min():g}"
+            )
+
+    @classmethod
+    def fit(cls, samples: ArrayLike, shrinkage: float | None = None) -> Gaussian:
+        """Normal distribution with the mean and the covariance of data.
+
+        The sample covariance S = sum_k (x_k - m)(x_k - m)^T / n is singular where there are no more
+        samples than dimensions, and poor long before. So it is shrunk towards a multiple of the
+        identity, to (1 - r) S + r mu I with mu = tr(S) / d. By default r is Ledoit and Wolf's: the
+        one with the least expected squared error, estimated by b**2 / d**2 of their Lemma 3.2 to
+        3.4, which tends to 0 as the samples grow in number.
+
+        Parameters
+        ----------
+        samples : array_like, shape ``(n, *event_shape)``
+            Data; n is at least 2.
+        shrinkage : float, optional
+            r itself, in [0, 1]; 0 is maximum likelihood.
+
+        Returns
+        -------
+        Gaussian
+            With a full covariance.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is none such.
+
+        References
+        ----------
+        Ledoit, Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
+        Journal of Multivariate Analysis 88, 2004.
+
+        Examples
+        --------
+        >>> data = Gaussian([1.0, 2.0], [[2.0, 1.0], [1.0, 2.0]]).sample(100_000, rng=0)
+        >>> Gaussian.fit(data).cov.round(1)
+        array([[2., 1.],
+               [1., 2.]])
+        """
+        data = _checks.array("samples", samples)
+        if data.ndim < 2 or len(data) < 2 or data[0].size == 0:
+            raise ValueError(
+                f"samples must have shape (n, *event_shape), n at least 2, got shape {data.shape}"
+            )
+        mean = data.mean(axis=0)
+        off = (data - mean).reshape(len(data), -1)
+        spread = off.T @ off / len(data)
+        average = np.trace(spread) / len(spread)
+        if shrinkage is None:
+            shrinkage = _shrinkage(off, spread, average)
+        r = _checks.real("shrinkage", shrinkage, at_least=0.0, at_most=1.0)
+        return cls(mean, (1.0 - r) * spread + r * average * np.eye(len(spread)))
+
+    def __repr__(self) -> str:
+        kind = (
+            "full" if self._basis is not None else "diagonal" if self._variances.ndim else "scalar"
+        )
+        return f"Gaussian(event_shape={self.event_shape}, cov={kind!r})"
+
+    @property
+    def mean(self) -> Floats:
+        """Mean, of the event's shape; a copy."""
+        return self._mean.copy()
+
+    @property
+    def cov(self) -> Floats:
+        """Covariance, in the form that it was given in; a copy."""
+        if self._basis is None:
+            return self._variances.copy()
+        return np.asarray((self._basis * self._variances) @ self._basis.T)
+
+    def flow(self, schedule: NoiseSchedule, x: Any, t_from: float, t_to: float | None) -> Any:
+        """Exact map of the probability-flow ODE between two times.
+
+        Along the flow a Gaussian's marginals are carried into one another by
+        x -> alpha' m + S'**(1/2) S**(-1/2) (x - alpha m), S = alpha**2 cov + sigma**2 I: the
+        solution of Song et al. 2021, eq. 13, for a normal distribution.
+
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The path.
+        x : ndarray of floats, shape ``(..., *event_shape)``
+            Sample at time `t_from`.
+        t_from, t_to : float
+            Times of the schedule, in any order; None is the clean level.
+
+        Returns
+        -------
+        ndarray, shape and dtype of `x`
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is none such, or if `x` lies where the distribution has no density.
+
+        Examples
+        --------
+        >>> from schedulers import VESchedule
+        >>> Gaussian(mean=0.0, cov=9.0).flow(VESchedule(), np.array([5.0]), 4.0, 0.0)
+        array([3.])
+        """
+        check_schedule(schedule)
+        alpha, sigma = scales(schedule, t_from, "t_from")
+        alpha_to, sigma_to = (1.0, 0.0) if t_to is None else scales(schedule, t_to, "t_to")
+        before = self._at(alpha, sigma)
+        after = self._at(alpha_to, sigma_to)
+        if np.any(before._variances == 0.0):
+            raise ValueError(
+                f"t_from must be above the clean level for a distribution with a variance of 0, "
+                f"got {t_from!r}"
+            )
+        gain = np.sqrt(after._variances / before._variances)
+        moved = after._mean + self._scaled(gain, self._values(x) - before._mean)
+        return np.asarray(moved).astype(x.dtype)
+
+    def _scaled(self, gain: Floats, x: Floats) -> Floats:
+        """Multiply the components of x along the covariance's axes."""
+        if self._basis is None:
+            return gain * x
+        rows = x.reshape(*x.shape[: x.ndim - len(self.event_shape)], self._mean.size)
+        return np.asarray(((rows @ self._basis) * gain) @ self._basis.T).reshape(x.shape)
+
+    def _at(self, alpha: float, sigma: float) -> Gaussian:
+        return self._with(alpha * self._mean, alpha**2 * self._variances + sigma**2)
+
+    def _with(self, mean: Floats, variances: Floats) -> Gaussian:
+        """Normal distribution of the same event shape and axes."""
+        other = object.__new__(Gaussian)
+        other.event_shape = self.event_shape
+        other._mean, other._basis, other._variances = mean, self._basis, variances
+        return other
+
+    def _posterior(self, x: Floats, alpha: float, sigma: float) -> tuple[Floats, Floats]:
+        total = alpha**2 * self._variances + sigma**2
+        off = x - alpha * self._mean
+        denoised = self._mean + self._scaled(alpha * self._variances / total, off)
+        return denoised, self._scaled(sigma / total, off)
+
+    def _log_prob(self, x: Floats) -> Floats:
+        variances = self._density_variances()
+        off = x - self._mean
+        n = len(self.event_shape)
+        square = np.sum(off * self._scaled(1.0 / variances, off), axis=tuple(range(-n, 0)))
+        size = self._mean.size
+        log_det = np.sum(np.log(variances)) * (size if variances.ndim == 0 else 1)
+        return np.asarray(-0.5 * (square + log_det + size * math.log(2.0 * math.pi)))
+
+    def _score(self, x: Floats) -> Floats:
+        return -self._scaled(1.0 / self._density_variances(), x - self._mean)
+
+    def _sample(self, n: int, rng: np.random.Generator) -> Floats:
+        z = rng.standard_normal((n, *self.event_shape))
+        return self._mean + self._scaled(np.sqrt(self._variances), z)
+
+
+def _shrinkage(off: Floats, spread: Floats, average: float) -> float:
+    """Ledoit and Wolf's weight of the identity, for centred samples and their covariance."""
+    from_identity = np.sum(spread**2) - len(spread) * average**2  # |S - mu I|**2
+    if from_identity <= 0.0:
+        return 0.0
+    # The mean of |x x^T - S|**2 over the samples, divided by their number.
+    error = (np.mean(np.sum(off**2, axis=1) ** 2) - np.sum(spread**2)) / len(off)
+    return float(min(max(error / from_identity, 0.0), 1.0))  # each bound met but for rounding

@@ -1,0 +1,1 @@
+"""The methods: functions from levels to rows, each beside the class that holds its options."""
