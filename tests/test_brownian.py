@@ -18,7 +18,7 @@ points = st.floats(0.0, 1.0)
 
 def increment(path, low, high, shape=(4,)):
     """W(high) - W(low)."""
-    return np.sqrt(high - low) * path.increment(stage_place(0, (low, high)), shape)
+    return np.sqrt(high - low) * path.normal(stage_place(0, (low, high)), shape, np.float64)
 
 
 @given(seed=seeds, ends=st.lists(points, min_size=3, max_size=3, unique=True))
@@ -34,7 +34,7 @@ def test_the_noise_of_a_step_is_the_sum_of_its_parts(seed, ends):
 def test_increments_are_independent_and_of_unit_variance():
     path, n = sc.BrownianPath(3), 20_000
     ends = [0.0, 1e-6, 0.01, 0.2500001, 0.25 + 2e-7, 1 / 3, 0.5, 0.75, 1.0 - 1e-5, 1.0]
-    z = [path.increment(stage_place(0, span), (n,)) for span in pairwise(ends)]
+    z = [path.normal(stage_place(0, span), (n,), np.float64) for span in pairwise(ends)]
     # Each entry's standard error is at most sqrt(2 / n).
     assert np.abs(np.cov(z, bias=True) - np.eye(len(z))).max() < 5.0 * np.sqrt(2.0 / n)
     assert np.abs(np.mean(z, axis=1)).max() < 5.0 / np.sqrt(n)
@@ -44,7 +44,7 @@ def test_steps_of_a_few_of_the_last_intervals_have_unit_variance():
     # Their ends lie inside intervals that are halved no more: what is drawn there is a part of it.
     n, path, last = 40_000, sc.BrownianPath(5), 2.0**-30
     for low, length in ((0.3, 1.3), (0.3 + 0.2 * last, 2.0), (0.7, 3.4)):
-        z = path.increment(stage_place(0, (low, low + length * last)), (n,))
+        z = path.normal(stage_place(0, (low, low + length * last)), (n,), np.float64)
         assert abs(np.mean(z**2) - 1.0) < 5.0 * np.sqrt(2.0 / n)
 
 

@@ -1,7 +1,6 @@
 """From a sample to its noise, and back."""
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -143,14 +142,10 @@ def test_the_model_is_asked_at_the_levels_of_sample_in_rising_order():
 
 @pytest.mark.parametrize("method", sorted(set(DETERMINISTIC) - NEED_SIGNAL))
 @pytest.mark.parametrize("name", ["zero_snr", "flow"])
-def test_up_to_no_signal_there_is_the_noise_alone_or_an_error(method, name):
+def test_up_to_no_signal_there_is_the_noise_alone(method, name):
     schedule = SCHEDULES[name]
     scheduler = DETERMINISTIC[method](schedule, prediction_type="v_prediction")
     model = GAUSSIAN.denoiser(schedule, "v_prediction")
-    if method != "DDIM" and "PLMS1" not in method:
-        with pytest.raises(ValueError, match=re.escape("infinite: end at a level")):
-            scheduler.invert(model, X_0, steps=8)
-        return
     errors = []
     for steps in (100, 200):
         x_T = scheduler.invert(model, X_0, steps)

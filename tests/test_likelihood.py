@@ -715,7 +715,11 @@ def test_bad_arguments_of_the_bound_are_refused(change, error, message):
         ({"t_from": "0"}, TypeError, "t_from must be a real number, got '0'"),
         ({"t_to": 0.1}, ValueError, "t_from must be at a lower noise level than t_to"),
         ({"prediction_type": "x"}, ValueError, "prediction_type must be one of"),
-        ({"schedule": FLOW}, ValueError, "where t_to is at alpha = 0, got 'epsilon'"),
+        (
+            {"schedule": FLOW},
+            ValueError,
+            "where alpha is 0, here at time 1: noise says nothing of x_0 there; got 'epsilon'",
+        ),
         (
             {"schedule": SCHEDULES["discrete"], "t_from": None},
             ValueError,

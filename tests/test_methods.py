@@ -264,7 +264,7 @@ def test_a_learned_variance_is_the_models_second_half_of_channels(variance, sche
 def test_a_learned_variance_needs_channels():
     scheduler = sc.DDPM(DISCRETE, variance="learned_range")
     with pytest.raises(
-        ValueError, match=r"variance 'learned_range' needs .* axis 1, got shape \(3"
+        ValueError, match=r"channels on axis 1 for variance 'learned_range', got shape \(3"
     ):
         scheduler.sample(eps, np.ones(3), steps=2)
     with pytest.raises(ValueError, match=r"output at t=999 must have shape \(3, 4\), got \(3, 2\)"):

@@ -200,7 +200,7 @@ BAD = [
     (
         lambda: Preconditioned(network, Trained(DISCRETE))(X, 500.0),
         ValueError,
-        "sigmas must be finite and lie in",
+        "sigma must be finite and lie in",
     ),
 ]
 

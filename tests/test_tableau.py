@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import bounded_denoiser
-from schedulers.engine.tableau import weighted_sum
+from schedulers.engine.arrays import weighted_sum
 
 
 def test_a_printed_tableau_is_the_table_of_its_rows():
@@ -21,17 +21,12 @@ def test_a_printed_tableau_is_the_table_of_its_rows():
     ]
 
 
-def test_a_printed_tableau_shows_churn_and_a_learned_range():
+def test_a_printed_tableau_shows_churn():
     euler = sc.Euler(sc.VESchedule(), s_churn=0.5).tableau(sigmas=[4.0, 0.0])
     assert str(euler).splitlines()[:2] == [
         "Euler: 1 step, 1 model evaluation",
         "entry: the first x is 1 x + 4 z",
     ]
-    learned = sc.DDPM(sc.VESchedule(), variance="learned_range").tableau(sigmas=[4.0, 2.0, 1.0])
-    lines = str(learned).splitlines()
-    assert lines[0] == "DDPM(learned_range): 2 steps, 2 model evaluations"
-    # sqrt(16 - 4) 2 / 4, and times sqrt((1 + 4) / (1 + 16)) / (2 / 4)
-    assert lines[2].split()[-3:] == ["1.7321", "..", "1.8787"]
 
 
 def test_a_tableau_tells_its_steps_evaluations_and_levels():
@@ -163,12 +158,12 @@ def rows(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("early", "stages must weigh estimates that there are, got a weight in row 0"),
-        ("early e", "stages must weigh estimates that there are, got a weight in row 0"),
-        ("unending", "stages must end 1 steps, .* got 0 that end one"),
-        ("too many", "stages must end 1 steps, .* got 2 that end one"),
-        ("goes on", "stages must end 1 steps, the last stage the last of them"),
-        ("none", "stages must end 1 steps, .* got 0 that end one"),
+        ("early", "stages must weigh evaluations from the first one on, got a weight in row 0"),
+        ("early e", "stages must weigh evaluations from the first one on, got a weight in row 0"),
+        ("unending", "stages must end 1 steps, .* got 0 stages that end one"),
+        ("too many", "stages must end 1 steps, .* got 2 stages that end one"),
+        ("goes on", "stages must end 1 steps, and the last stage must end the last step"),
+        ("none", "stages must end 1 steps, .* got 0 stages that end one"),
         ("tuple", "stages must be Stages, got .* in row 0"),
         ("nan", "stages must have finite weights, got Stage.*nan.* in row 0"),
     ],
@@ -223,14 +218,52 @@ def test_a_printed_tableau_leaves_out_what_no_row_weighs():
     assert lines[1].split() == ["step", "NFE", "t", "alpha", "sigma", "D", "D[-1]", "e", "z"]
 
 
-def test_a_learned_variance_has_its_range_in_the_rows():
-    def ranges(variance):
-        tableau = sc.DDPM(sc.VESchedule(), variance=variance).tableau(sigmas=[4.0, 2.0, 0.0])
-        return [stage.c_range for stage in tableau.stages]
+def test_weights_are_kept_as_tuples_of_floats():
+    level = sc.Level(2.0, 1.0, 2.0)
+    expected = sc.Stage(level, (0.5,), (1.0, 0.0, -0.25), 0.5)
+    for a, b, c in (
+        ([np.float32(0.5)], np.array([1.0, 0.0, -0.25]), np.float32(0.5)),
+        ({0: 0.5}, {2: -0.25, 0: 1}, np.array(0.5)),
+        ((0.5,), range(1, 2), 0.5),
+    ):
+        stage = sc.Stage(level, a, b, c)
+        assert all(type(weight) is float for weight in (*stage.a, *stage.b, stage.c))
+        assert stage.a == expected.a
+        assert stage.b in (expected.b, (1.0,))
+        assert stage.c == expected.c
+    assert sc.Stage(level, {}, {1: 2.0}).a == (0.0,)
+    assert hash(sc.Stage(level, [0.5], {0: 1.0, 2: -0.25}, 0.5)) == hash(expected)
 
-    assert ranges("fixed_small") == [None, None]
-    assert ranges("learned") == [(0.0, np.inf), (0.0, 0.0)]
-    small, large = ranges("learned_range")[0]
-    assert small == pytest.approx(3.0**0.5, rel=1e-14)
-    assert large == pytest.approx((60.0 / 17.0) ** 0.5, rel=1e-14)
-    assert ranges("learned_range")[1] == (0.0, 0.0)
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ([], ValueError, "{name} must hold the weight of its own evaluation, if only 0, got none"),
+        (["1"], TypeError, r"{name}\[0\] must be a real number, got '1'"),
+        ([True], TypeError, r"{name}\[0\] must be a real number, got True"),
+        ([np.ones(2)], TypeError, r"{name}\[0\] must be a real number, got array"),
+        (1.0, TypeError, r"{name} must be a sequence of weights or a dict of .*, got 1.0"),
+        ("1", TypeError, "{name} must be a sequence of weights or a dict of .*, got '1'"),
+        ({-1: 1.0}, ValueError, "each key of {name} must be at least 0, got -1"),
+        ({0.0: 1.0}, TypeError, "each key of {name} must be an integer, got 0.0"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_what_is_no_weight_is_refused(name, weights, error, message):
+    given = {"a": (1.0,), "b": (1.0,), name: weights}
+    with pytest.raises(error, match=message.replace("{name}", name)):
+        sc.Stage(sc.Level(2.0, 1.0, 2.0), **given)
+
+
+def test_the_weight_of_noise_is_a_number():
+    with pytest.raises(TypeError, match="c must be a real number, got None"):
+        sc.Stage(sc.Level(2.0, 1.0, 2.0), (1.0,), (1.0,), None)
+
+
+def test_rows_with_a_learned_variance_hold_the_smaller_deviation():
+    def deviations(variance):
+        tableau = sc.DDPM(sc.VESchedule(), variance=variance).tableau(sigmas=[4.0, 2.0, 0.0])
+        return [stage.c for stage in tableau.stages]
+
+    assert deviations("learned") == deviations("learned_range") == deviations("fixed_small")
+    assert deviations("learned") == pytest.approx([3.0**0.5, 0.0], rel=1e-14)

@@ -1,5 +1,6 @@
 from schedulers.engine.brownian import BrownianPath as BrownianPath
-from schedulers.engine.tableau import Stage as Stage, State as State, Tableau as Tableau
+from schedulers.engine.state import State as State
+from schedulers.engine.tableau import Stage as Stage, Tableau as Tableau
 from schedulers.engine.thresholds import (
     DynamicThreshold as DynamicThreshold,
     StaticThreshold as StaticThreshold,

@@ -241,7 +241,7 @@ class Trained:
 
     def __call__(self, sigma: float) -> Scales:
         """Return the scales at one of Karras's sigmas."""
-        (level,) = self.schedule.levels([self.schedule.timestep(sigma)])
+        level = self.schedule.level(sigma)
         k = coefficients(self.prediction_type, level.alpha, level.sigma)
         return Scales(k.denoised_x * level.alpha, k.denoised_output, level.alpha, level.t)
 

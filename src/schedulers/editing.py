@@ -16,13 +16,14 @@ from schedulers import _checks
 from schedulers.engine import arrays
 from schedulers.engine.arrays import cast
 from schedulers.engine.parameterization import coefficients
+from schedulers.methods.ddpm import DDPM
 from schedulers.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from schedulers.engine.noise import Noise
-    from schedulers.engine.tableau import State
+    from schedulers.engine.noise import RandomSource
+    from schedulers.engine.state import State
     from schedulers.schedules.base import NoiseSchedule
 
     Array = Any
@@ -38,7 +39,7 @@ def image_to_image(
     timesteps: ArrayLike | None = None,
     sigmas: ArrayLike | None = None,
     strength: float = 1.0,
-    rng: Noise = None,
+    rng: RandomSource = None,
     callback: Callable[[State], object] | None = None,
 ) -> Array:
     """Noise data partly, and denoise it again (SDEdit; Meng et al. 2022, Algorithm 1).
@@ -113,7 +114,7 @@ def inpaint(
     *,
     timesteps: ArrayLike | None = None,
     sigmas: ArrayLike | None = None,
-    rng: Noise = None,
+    rng: RandomSource = None,
     callback: Callable[[State], object] | None = None,
 ) -> Array:
     """Sample what is missing of an image of which a part is known.
@@ -181,7 +182,7 @@ def inpaint(
     _check_scheduler(scheduler)
     _checks.function("denoiser", denoiser, "(x, t)")
     x, dtype = arrays.sample("x_T", x_T)
-    if scheduler._output_shape(tuple(x.shape)) != tuple(x.shape):
+    if isinstance(scheduler, DDPM) and scheduler.learns_variance:
         raise ValueError("scheduler must be one whose model has not learned its variance")
     known, mask = _like("known", known, x), _like("mask", mask, x)
     if not bool(((mask >= 0.0) & (mask <= 1.0)).all()):
@@ -218,7 +219,7 @@ class _Completed:
         of_known = (self.known - carried * k.denoised_x) * (1.0 / k.denoised_output)
         # Only now, as the model may write to x.
         output, shape = self.denoiser(x, t), tuple(carried.shape)
-        output, _ = arrays.like("the model's output", output, carried, shape, t)
+        output = arrays.matching("the model's output", output, carried, shape, t)
         return of_known * self.mask + output * (1.0 - self.mask)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from schedulers import _checks
 from schedulers.engine import arrays
 from schedulers.engine.arrays import cast, weighted_sum
-from schedulers.engine.noise import alike
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -140,6 +139,5 @@ def _mixed(x: Array, y: Array, a: Any, b: Any, dtype: Any) -> Array:
     """Weighted sum of x and y, or one for each weight along a new axis 0."""
     if a.ndim == 0:
         return cast(weighted_sum([(float(a), x), (float(b), y)]), dtype)
-    column = (-1,) + (1,) * len(x.shape)
-    weights = (alike(weight.reshape(column), x) for weight in (a, b))
-    return cast(weighted_sum(zip(weights, (x[None], y[None]), strict=True)), dtype)
+    a, b = (arrays.per_sample(weight, x[None]) for weight in (a, b))
+    return cast(a * x[None] + b * y[None], dtype)

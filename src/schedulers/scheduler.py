@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
@@ -19,26 +18,25 @@ from schedulers.engine.noise import (
     ADDED,
     ENTRY,
     START,
-    alike,
-    check_drawable,
-    check_seeds,
-    checked_noise,
-    draw,
+    Noise,
+    Source,
+    checked_source,
     normal,
     stage_place,
 )
-from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0
-from schedulers.engine.tableau import Stage, State, Tableau, advance
+from schedulers.engine.parameterization import PREDICTION_TYPES, check_defined
+from schedulers.engine.state import State, advance, lent
+from schedulers.engine.tableau import Stage, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
-from schedulers.grids import SPACINGS
 from schedulers.grids.run import run_levels
+from schedulers.grids.spacings import SPACINGS
 from schedulers.schedules.base import Level, NoiseSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-    from schedulers.engine.noise import Noise
-    from schedulers.grids import Spacing
+    from schedulers.engine.noise import RandomSource
+    from schedulers.grids.spacings import Spacing
 
     Array = Any
     Denoiser = Callable[[Array, float], Array]
@@ -51,8 +49,8 @@ _KEPT_TABLEAUS = 32
 class Scheduler(ABC):
     """What all schedulers share. A scheduler is immutable and holds nothing of any run.
 
-    A scheduler of one's own subclasses this and writes `stages`. Where it has parameters, they are
-    the fields of a dataclass, ``@dataclass(frozen=True, kw_only=True)``, so that two schedulers are
+    To write your own scheduler, subclass this and write `stages`. If it has parameters, make them
+    the fields of a dataclass, ``@dataclass(frozen=True, kw_only=True)``: then two schedulers are
     equal only if their parameters are.
 
     Parameters
@@ -62,31 +60,31 @@ class Scheduler(ABC):
     prediction_type : str
         What the model returns: "epsilon", "sample", "v_prediction", "score" or "flow".
     spacing : str or callable
-        Which levels `steps=` visits: "trailing" (default), "leading", "linspace", "quadratic",
-        uniform in the model's time in some way, or "karras", "exponential", "polyexponential",
-        "vp", "ve", "log_snr", "beta", by Karras's sigma; see `schedulers.grids`. Or a function
-        ``(schedule, steps)`` that returns the decreasing model times of the steps, such as
+        Which levels `steps=` visits. By the model's time: "trailing" (default), "leading",
+        "linspace", "quadratic". By Karras's sigma: "karras", "exponential", "polyexponential",
+        "vp", "ve", "log_snr", "beta". See `schedulers.grids`. Or a function ``(schedule, steps)``
+        that returns the model's times at the start of the steps, decreasing, such as
         ``functools.partial(schedulers.grids.leading, offset=1)``.
     threshold : StaticThreshold or DynamicThreshold, optional
-        What is done to the denoised estimate of every evaluation.
+        Limits the denoised estimate of every evaluation.
 
     Notes
     -----
-    `rng`, wherever it is an argument, is the source of fresh noise:
+    `rng` is the source of fresh noise:
 
-    - None is seeded by the system, anew each time.
-    - A `numpy.random.Generator` draws in order.
+    - None: the system seeds it, anew each time.
+    - A `numpy.random.Generator`: noise is drawn in order.
     - An int or a `numpy.random.SeedSequence` names noise: the start and each stage have their own,
-      a function of the seed and the stage. So the same one is passed every time, and it makes no
-      difference who draws when.
-    - A sequence of those, one for each sample along axis 0, gives each sample the noise that it has
-      as a batch of one under its own seed, in whatever company.
-    - A `BrownianPath` is the same path however many steps there are.
-    - A function ``noise(like)`` returns standard normal noise of the shape and kind of the array
-      `like`, such as ``torch.randn_like``.
+      which depends on the seed and the stage alone. Pass the same seed to every call of a run. It
+      gives the same bits on every processor and on any number of threads.
+    - A sequence of those, one for each sample along axis 0: each sample gets the noise that it gets
+      alone with its seed, whatever else is in the batch.
+    - A `BrownianPath`: the same path for every number of steps.
+    - A function ``noise(like)`` that returns standard normal noise of the shape and kind of the
+      array `like`, such as ``torch.randn_like``.
 
-    Noise for a PyTorch tensor or an array of the array API is NumPy's, converted. It is drawn in
-    float32 for samples of at most that precision, else in float64.
+    For a PyTorch tensor or an array of the array API, NumPy draws the noise and it is converted. It
+    is drawn in float32 for samples of that precision or less, and else in float64.
     """
 
     schedule: NoiseSchedule
@@ -117,7 +115,8 @@ class Scheduler(ABC):
         Parameters
         ----------
         levels : tuple of Level
-            Where each step begins, and where the last one ends; at least two, sigma falling.
+            Where each step begins, and where the last one ends: at least two. Sigma falls, except
+            for `invert`, which hands a deterministic method the levels of its run in rising order.
 
         Returns
         -------
@@ -126,7 +125,7 @@ class Scheduler(ABC):
         """
 
     def entry(self, levels: tuple[Level, ...]) -> tuple[float, float]:
-        """Weights of the given sample and of fresh noise in what the first stage sees."""
+        """Return the weights of the given sample and of noise in what the first stage sees."""
         return 1.0, 0.0
 
     def tableau(
@@ -136,7 +135,7 @@ class Scheduler(ABC):
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
     ) -> Tableau:
-        """Rows that a run takes; exactly one of the arguments is given.
+        """Rows that a run takes. Give exactly one of the arguments.
 
         Parameters
         ----------
@@ -156,8 +155,8 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If not exactly one is given, if it is none such or outside the schedule, or if the
-            method cannot take these levels.
+            If not exactly one argument is given, if it is not as described or outside the schedule,
+            or if the method cannot take these levels.
 
         Examples
         --------
@@ -170,26 +169,16 @@ class Scheduler(ABC):
         ends at  0     1     0
         """
         key = _key(steps, timesteps, sigmas)
-        made = self._tableaus.get(key)
-        if made is None:
-            made = self._made_tableau(steps, timesteps, sigmas)
-            if key is not None:
-                while len(self._tableaus) >= _KEPT_TABLEAUS:
-                    self._tableaus.pop(next(iter(self._tableaus)), None)
-                self._tableaus[key] = made
-        return made
-
-    def _made_tableau(
-        self, steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
-    ) -> Tableau:
+        if key in self._tableaus:
+            return self._tableaus[key]
         levels = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
-        if levels[0].alpha == 0.0 and self.prediction_type in UNDEFINED_AT_ALPHA_0:
-            raise ValueError(
-                f"prediction_type must be 'v_prediction', 'sample' or 'flow' where the run begins "
-                f"at alpha = 0, at which a model's noise says nothing of x_0; "
-                f"got {self.prediction_type!r}"
-            )
-        return Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
+        check_defined(self.prediction_type, levels[0])
+        made = Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
+        if key is not None:
+            if len(self._tableaus) >= _KEPT_TABLEAUS:
+                self._tableaus.clear()
+            self._tableaus[key] = made
+        return made
 
     def init(
         self,
@@ -198,20 +187,21 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: Noise = None,
+        rng: RandomSource = None,
     ) -> State:
         """State at the start of a run, for `step` or `update`.
 
         Parameters
         ----------
         x_T : array of floats
-            The sample at the first level, at the model's own scale; copied. For image-to-image it
-            is a partly noised one, and the levels begin lower.
+            The sample at the first level, at the model's own scale; it is copied. For
+            image-to-image, give a partly noised sample and levels that begin lower.
         steps, timesteps, sigmas
             As for `tableau`.
         rng : source of noise
-            Of that which raises the first level, where there is churn; else unused. Without it
-            `step` raises that level, with its own rng, and ``state.x`` is refused until then.
+            Source of the noise that churn adds before the first evaluation. Without churn it is not
+            used. If you leave it out, `step` adds that noise from its own rng, and ``state.x``
+            raises an error until then.
 
         Returns
         -------
@@ -220,7 +210,7 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `x_T` is no array of finite floats, and as for `tableau`.
+            If `x_T` is not an array of finite floats, and as for `tableau`.
 
         Examples
         --------
@@ -233,33 +223,32 @@ class Scheduler(ABC):
         >>> state.x
         array([0.])
         """
-        return self._init(x_T, steps, timesteps, sigmas, checked_noise(rng))
+        carried, dtype = self._checked_sample("x_T", x_T)
+        state = State.first(self.tableau(steps, timesteps=timesteps, sigmas=sigmas), carried, dtype)
+        noise = None if rng is None else Noise.bind(rng, carried, drawn=not state.entered)
+        return state if state.entered or noise is None else _enter(state, noise)
 
-    def _init(
+    def update(
         self,
-        x_T: Array,
-        steps: int | None,
-        timesteps: ArrayLike | None,
-        sigmas: ArrayLike | None,
-        source: Any,
+        output: Array,
+        state: State,
+        rng: RandomSource = None,
+        *,
+        keep_denoised: bool = True,
     ) -> State:
-        carried, dtype = self._sample("x_T", x_T)
-        tableau = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
-        check_seeds(source, carried.shape)
-        state = State.first(tableau, carried, dtype)
-        return state if state.entered or source is None else self._enter(state, source)
-
-    def update(self, output: Array, state: State, rng: Noise = None) -> State:
-        """Take the row of one model evaluation that the caller made at ``state.x, state.t``.
+        """Take the row of a model evaluation that you made at ``state.x, state.t``.
 
         Parameters
         ----------
         output : array, shape of ``state.x``
-            What the model returned. Twice the channels on axis 1 where it learned its variance.
+            What the model returned. Twice the channels on axis 1 if it learned its variance.
         state : State
-            Of a run of this scheduler that is not done.
+            State of a run of this scheduler that is not done.
         rng : source of noise
             As in the notes on `Scheduler`.
+        keep_denoised : bool
+            Whether the new state holds `State.denoised`. Without it a step takes half the time for
+            a large sample, and the state half the memory.
 
         Returns
         -------
@@ -268,8 +257,8 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If the output has another shape than the sample, is not floats or not finite, or if
-            `state` or `rng` is none such.
+            If `output` has another shape than the sample, or is not finite floats; if `state` is
+            not as described; or if `rng` is not a source of noise.
 
         Examples
         --------
@@ -277,11 +266,12 @@ class Scheduler(ABC):
         """
         self._check_state(state)
         state.check_entered()
-        source = checked_noise(rng)
-        check_seeds(source, state.carried.shape)
-        return self._update(output, state, source, keep_denoised=True, deferred=True)
+        keep_denoised = _checks.boolean("keep_denoised", keep_denoised)
+        drawn = bool(state.tableau.stages[state.index].c)
+        noise = None if rng is None and not drawn else Noise.bind(rng, state.carried, drawn=drawn)
+        return self._take(output, state, noise, keep_denoised)
 
-    def step(self, denoiser: Denoiser, state: State, rng: Noise = None) -> State:
+    def step(self, denoiser: Denoiser, state: State, rng: RandomSource = None) -> State:
         """Take one whole step, or what is left of one.
 
         Parameters
@@ -299,7 +289,7 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `denoiser` is no callable, and as for `update`.
+            If `denoiser` is not callable, and as for `update`.
 
         Examples
         --------
@@ -311,9 +301,8 @@ class Scheduler(ABC):
         """
         _checks.function("denoiser", denoiser, "(x, t)")
         self._check_state(state)
-        source = checked_noise(rng)
-        check_seeds(source, state.carried.shape)
-        return self._step(denoiser, state, source, keep_denoised=True)
+        noise = Noise.bind(rng, state.carried, drawn=state.tableau.draws_noise)
+        return self._step(denoiser, state, noise, keep_denoised=True)
 
     def iterate(
         self,
@@ -323,9 +312,9 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: Noise = None,
+        rng: RandomSource = None,
     ) -> Iterator[State]:
-        """Run, and give the state after every step.
+        """Run, and yield the state after every step.
 
         Parameters
         ----------
@@ -356,8 +345,9 @@ class Scheduler(ABC):
         0.0 [0.] [0.]
         """
         _checks.function("denoiser", denoiser, "(x, t)")
-        state, source = self._begin(x_T, steps, timesteps, sigmas, rng)
-        return self._iterate(denoiser, state, source, keep_denoised=True)
+        state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas)
+        noise = Noise.bind(rng, state.carried, drawn=state.tableau.draws_noise)
+        return self._iterate(denoiser, state, noise, keep_denoised=True)
 
     def sample(
         self,
@@ -367,7 +357,7 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: Noise = None,
+        rng: RandomSource = None,
         callback: Callable[[State], object] | None = None,
         progress: bool = False,
     ) -> Array:
@@ -378,7 +368,7 @@ class Scheduler(ABC):
         denoiser, x_T, steps, timesteps, sigmas, rng
             As for `iterate`.
         callback : callable, optional
-            ``callback(state)`` is called after every step; what it returns is ignored.
+            Called after every step as ``callback(state)``; what it returns is ignored.
         progress : bool
             Whether to show a progress bar over the steps; needs tqdm.
 
@@ -392,7 +382,7 @@ class Scheduler(ABC):
         TypeError, ValueError
             As for `iterate`.
         ImportError
-            If `progress` is asked for and tqdm is not installed.
+            If `progress` is True and tqdm is not installed.
 
         Examples
         --------
@@ -410,8 +400,9 @@ class Scheduler(ABC):
         if callback is not None:
             _checks.function("callback", callback, "(state)")
         bar = _progress_bar() if _checks.boolean("progress", progress) else None
-        state, source = self._begin(x_T, steps, timesteps, sigmas, rng)
-        states = self._iterate(denoiser, state, source, keep_denoised=callback is not None)
+        state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas)
+        noise = Noise.bind(rng, state.carried, drawn=state.tableau.draws_noise)
+        states = self._iterate(denoiser, state, noise, keep_denoised=callback is not None)
         if bar is not None:
             states = bar(states, total=state.tableau.steps)
         for state in states:
@@ -430,11 +421,11 @@ class Scheduler(ABC):
     ) -> Array:
         """Run backwards, from a sample to the noise that it is made from ("DDIM inversion").
 
-        The probability-flow ODE is solved upwards by this scheduler's own rows on the levels of
-        `sample` in rising order. Sampling from the result gives `x_0` back with an error of the
-        scheduler's order. At the clean level no model tells the noise; the step from there,
-        y' = y + s' e with y = x / alpha and Karras's sigma s, takes e at (y, s'). A `threshold`
-        is better left out: what it clips is lost.
+        This scheduler's own rows, on the levels of `sample` in rising order, solve the
+        probability-flow ODE upwards. Sampling from the result gives `x_0` back with an error of the
+        scheduler's order. At the clean level no model tells the noise: the step from there,
+        y' = y + s' e with y = x / alpha and Karras's sigma s, takes e at (y, s'). Leave `threshold`
+        out: what it clips is lost.
 
         Parameters
         ----------
@@ -453,7 +444,7 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If the run draws noise, if the method's last step up is infinite, and as for `sample`.
+            If the run draws noise, if the method cannot take rising levels, and as for `sample`.
 
         References
         ----------
@@ -472,7 +463,7 @@ class Scheduler(ABC):
         """
         _checks.function("denoiser", denoiser, "(x, t)")
         falling = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
-        carried, dtype = self._sample("x_0", x_0)
+        carried, dtype = self._checked_sample("x_0", x_0)
         state = State.first(rising(falling, self.stages), carried, dtype)
         while not state.done:
             state = self._step(denoiser, state, None, keep_denoised=False)
@@ -485,7 +476,7 @@ class Scheduler(ABC):
         *,
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
-        rng: Noise = None,
+        rng: RandomSource = None,
         dtype: DTypeLike = np.float64,
     ) -> Array:
         """Draw noise at the scale of a run's first level, sigma z: the sample to begin with.
@@ -493,13 +484,14 @@ class Scheduler(ABC):
         Parameters
         ----------
         shape : int or sequence of int
-            Of the sample.
+            Shape of the sample.
         steps, timesteps, sigmas
             As for `tableau`.
-        rng : source of noise, but no function
-            As in the notes on `Scheduler`; the same seed gives a run's stages other noise.
+        rng : source of noise, except a function
+            As in the notes on `Scheduler`. You can give the same seed to the run: its stages get
+            other noise.
         dtype : dtype
-            Of the sample; floating.
+            Floating dtype of the sample.
 
         Returns
         -------
@@ -508,7 +500,7 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `shape`, `rng` or `dtype` is none such, and as for `tableau`.
+            If `shape`, `rng` or `dtype` is not as described, and as for `tableau`.
 
         Examples
         --------
@@ -518,10 +510,11 @@ class Scheduler(ABC):
         >>> print(f"{x.std():.0f}")
         80
         """
-        source = checked_noise(rng)
+        source = checked_source(rng)
         if callable(source):
             raise TypeError(
-                f"rng must be no function where there is no sample to be like, got {rng!r}"
+                f"rng must be a seed, a Generator, a BrownianPath or None here, not a function, "
+                f"which needs an array to take the shape of; got {rng!r}"
             )
         dimensions = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         dimensions = tuple(_checks.integer("shape", n, at_least=0) for n in dimensions)
@@ -529,16 +522,17 @@ class Scheduler(ABC):
             arrays.check_floating("dtype", np.dtype(dtype))
         except TypeError:
             raise TypeError(
-                f"dtype must be a floating one, such as float32, got {dtype!r}"
+                f"dtype must be a floating dtype, such as float32, got {dtype!r}"
             ) from None
         first = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)[0]
-        check_seeds(source, dimensions)
+        if isinstance(source, Source):
+            source.check_shape(dimensions)
         stepped = arrays.stepping(np.dtype(dtype))
         z = normal(source, START, dimensions, stepped)
         return np.asarray(first.sigma * z).astype(dtype, copy=False)
 
     def add_noise(
-        self, x_0: Array, t: ArrayLike, *, noise: Array | None = None, rng: Noise = None
+        self, x_0: Array, t: ArrayLike, *, noise: Array | None = None, rng: RandomSource = None
     ) -> Array:
         """Noise data to a time of the model: x_t = alpha(t) x_0 + sigma(t) noise.
 
@@ -551,7 +545,7 @@ class Scheduler(ABC):
         noise : array, shape of `x_0`, optional
             Standard normal noise; drawn if not given.
         rng : source of noise
-            As in the notes on `Scheduler`, where `noise` is not given.
+            As in the notes on `Scheduler`; used if `noise` is not given.
 
         Returns
         -------
@@ -560,8 +554,8 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is none such, if `t` is outside the schedule, or if both `noise` and
-            `rng` are given.
+            If an argument is not as described, if `t` is outside the schedule, or if both `noise`
+            and `rng` are given.
 
         Examples
         --------
@@ -578,31 +572,29 @@ class Scheduler(ABC):
                 f"{tuple(carried.shape)}; got shape {alpha.shape}"
             )
         if noise is None:
-            noise = draw(checked_noise(rng), ADDED, carried)
+            noise = Noise.bind(rng, carried).draw(ADDED)
         elif rng is not None:
             raise ValueError(f"noise and rng must not both be given, got rng={rng!r}")
         else:
             noise, _ = arrays.sample("noise", noise)
             if noise.shape != carried.shape:
                 raise ValueError(f"noise must have shape {carried.shape}, got {noise.shape}")
-        scales: list[Any] = [alpha, sigma]
         if np.ndim(alpha):
-            column = (-1,) + (1,) * (len(carried.shape) - 1)
-            scales = [alike(scale.reshape(column), carried) for scale in scales]
-        return cast(weighted_sum(zip(scales, (carried, noise), strict=True)), dtype)
+            alpha, sigma = (arrays.per_sample(scale, carried) for scale in (alpha, sigma))
+            return cast(alpha * carried + sigma * noise, dtype)
+        return cast(weighted_sum([(alpha, carried), (sigma, noise)]), dtype)
 
     @cached_property
-    def _tableaus(self) -> dict[tuple[object, ...] | None, Tableau]:
+    def _tableaus(self) -> dict[object, Tableau]:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the tableaus, which are made again."""
+        """Return all but the tableaus, which are made again."""
         return {name: value for name, value in vars(self).items() if name != "_tableaus"}
 
-    def _sample(self, name: str, x: Array) -> tuple[Array, Any]:
+    def _checked_sample(self, name: str, x: Array) -> tuple[Array, Any]:
         """Check a sample that a run begins with; return a copy to step, and its dtype."""
         carried, dtype = arrays.sample(name, x)
-        self._output_shape(carried.shape)
         if isinstance(self.threshold, DynamicThreshold):
             self.threshold.check(carried)
         return carried, dtype
@@ -617,108 +609,63 @@ class Scheduler(ABC):
         if state.done:
             raise ValueError(f"state must be of a run that is not done, got {state!r}")
 
-    def _begin(
-        self,
-        x_T: Array,
-        steps: int | None,
-        timesteps: ArrayLike | None,
-        sigmas: ArrayLike | None,
-        rng: Noise,
-    ) -> tuple[State, Any]:
-        """State at the start of a whole run, and its one source of noise."""
-        source = checked_noise(rng)
-        state = self._init(x_T, steps, timesteps, sigmas, source)
-        if state.tableau.draws_noise:
-            check_drawable(source, state.carried)
-            source = np.random.default_rng() if source is None else source
-        return state, source
-
     def _iterate(
-        self, denoiser: Denoiser, state: State, source: Any, keep_denoised: bool
+        self, denoiser: Denoiser, state: State, noise: Noise, keep_denoised: bool
     ) -> Iterator[State]:
         while not state.done:
-            state = self._step(denoiser, state, source, keep_denoised)
+            state = self._step(denoiser, state, noise, keep_denoised)
             yield state
 
-    def _step(self, denoiser: Denoiser, state: State, source: Any, keep_denoised: bool) -> State:
+    def _step(
+        self, denoiser: Denoiser, state: State, noise: Noise | None, keep_denoised: bool
+    ) -> State:
+        """Take the rows that are left of a step."""
         if not state.entered:
-            state = self._enter(state, source)
+            state = _enter(state, noise)
         ended = False
         while not ended:
             ended = state.tableau.stages[state.index].ends_step
-            output = denoiser(_lent(state), state.t)
-            state = self._update(output, state, source, keep_denoised)
+            state = self._take(denoiser(lent(state), state.t), state, noise, keep_denoised)
         return state
 
-    def _enter(self, state: State, source: Any) -> State:
-        """Raise the first level."""
-        scale, c = state.tableau.entry
-        terms = [(scale, state.carried)]
-        if c:
-            terms.append((c, draw(source, ENTRY, state.carried)))
-        return replace(state, carried=weighted_sum(terms), entered=True)
-
-    def _update(
-        self, output: Array, state: State, source: Any, keep_denoised: bool, deferred: bool = False
-    ) -> State:
-        """Take a row; D is not made before it is asked for where it may be `deferred`."""
+    def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
+        """Take one row, with what the model returned for it."""
         index, x = state.index, state.carried
-        stage = state.tableau.stages[index]
-        shape = self._output_shape(tuple(x.shape))
-        given, total = arrays.like("the model's output", output, x, shape, stage.level.t)
-        output, c = self._read(given, stage)
+        c = state.tableau.stages[index].c
+        output = arrays.matching("the model's output", output, x, tuple(x.shape), state.t)
         fresh = None
-        if stage.c:
-            fresh = c, draw(source, stage_place(index, state.tableau.spans[index]), x)
-        # What D is made of later has to be known by its total. Arrays that are not NumPy's, or a
-        # part of the output, have none; and one that is not finite, or 0, tells nothing.
-        deferred = deferred and output is given and isinstance(x, np.ndarray)
-        deferred = deferred and math.isfinite(total) and total != 0.0
-        return advance(
-            state,
-            output,
-            self.prediction_type,
-            self.threshold,
-            fresh,
-            keep_denoised,
-            total if deferred else None,
-        )
+        if c:
+            assert noise is not None
+            fresh = c, noise.draw(stage_place(index, state.tableau.spans[index]))
+        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
 
     @property
     def _method(self) -> str:
-        """Name that a tableau goes by, for nobody to run it with another scheduler."""
+        """Name that a tableau goes by, so that no other scheduler takes its rows."""
         return type(self).__name__
 
-    def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape that the model's output has for a sample of this shape."""
-        return shape
 
-    def _read(self, output: Array, stage: Stage) -> tuple[Array, Any]:
-        """Return the model's output proper, and the weight of fresh noise."""
-        return output, stage.c
+def _enter(state: State, noise: Noise | None) -> State:
+    """Scale the given sample, and add noise, as the tableau's entry says."""
+    scale, c = state.tableau.entry
+    terms = [(scale, state.carried)]
+    if c:
+        assert noise is not None
+        terms.append((c, noise.draw(ENTRY)))
+    return replace(state, carried=weighted_sum(terms), entered=True)
 
 
-def _key(
-    steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
-) -> tuple[object, ...] | None:
-    """Return what a tableau is kept under; None where it is not worth it, or no levels at all."""
-    if timesteps is None and sigmas is None:
-        return ("steps", steps) if type(steps) is int else None
-    if steps is not None or (timesteps is not None and sigmas is not None):
-        return None
-    name, given = ("timesteps", timesteps) if sigmas is None else ("sigmas", sigmas)
-    if isinstance(given, np.ndarray) and given.dtype == np.float64 and given.ndim == 1:
-        return name, given.tobytes()
-    if isinstance(given, (list, tuple)) and all(type(value) in (int, float) for value in given):
-        return name, *given
+def _key(steps: object, timesteps: object, sigmas: object) -> object:
+    """Return what to keep a tableau under: plain numbers; None for anything else."""
+    if type(steps) is int and timesteps is None and sigmas is None:
+        return steps
+    for name, given, others in (("t", timesteps, sigmas), ("s", sigmas, timesteps)):
+        if steps is None and others is None:
+            if isinstance(given, np.ndarray) and given.dtype == np.float64 and given.ndim == 1:
+                return name, given.tobytes()
+            if isinstance(given, (list, tuple)) and all(type(v) in (int, float) for v in given):
+                return name, *given
     return None
-
-
-def _lent(state: State) -> Array:
-    """Return x for a denoiser: a copy, so that one that writes to its argument harms no state."""
-    if state.carried.dtype != state.dtype:
-        return cast(state.carried, state.dtype)
-    return state.carried.copy() if isinstance(state.carried, np.ndarray) else state.carried * 1.0
 
 
 def _progress_bar() -> Any:

@@ -158,7 +158,7 @@ def set_to(cls, steps=10, **config):
             lambda: set_to(
                 DDIMScheduler, rescale_betas_zero_snr=True, timestep_spacing="trailing"
             ).step(X, 999, X),
-            "alpha is 0 and noise says nothing",
+            "alpha is 0, here at time 999: noise says nothing",
         ),
         (
             lambda: set_to(DDIMScheduler).step(X, 900, X, eta=1.0, generator=1, variance_noise=X),

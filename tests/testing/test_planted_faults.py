@@ -490,14 +490,6 @@ class DDPMWithBetaInsteadOfBetaTilde(sc.DDPM):
             yield sc.Stage(stage.level, a=stage.a, b=stage.b, c=math.sqrt(beta) if stage.c else 0.0)
 
 
-@scheduler_fault("check_tableau", "Python floats")
-@dataclass(frozen=True, kw_only=True)
-class WeightsOfNumPy(sc.Scheduler):
-    def stages(self, levels):
-        for now, then in pairwise(levels):
-            yield sc.Stage(now, a=(np.float32(then.alpha),), b=(np.float32(then.sigma),))
-
-
 CALLS = []
 
 
@@ -536,11 +528,11 @@ class SampleThatRescalesAtTheEnd(sc.DDIM):
 @scheduler_fault("check_interleaved", "all of it must be in the State")
 @dataclass(frozen=True, kw_only=True)
 class StateInTheScheduler(sc.DDIM):
-    def _update(self, output, state, source, *args, **kwargs):
+    def _take(self, output, state, noise, keep_denoised):
         if state.index and hasattr(self, "past") and self.past.shape == output.shape:
             output = 0.5 * (output + self.past)
         object.__setattr__(self, "past", output)
-        return super()._update(output, state, source, *args, **kwargs)
+        return super()._take(output, state, noise, keep_denoised)
 
 
 @scheduler_fault("check_value", "unhashable", weights=[1.0])
@@ -562,10 +554,10 @@ class EqualToNothing(sc.DDIM):
 @scheduler_fault("check_parameterization", "D and e")
 @dataclass(frozen=True, kw_only=True)
 class EpsilonWhateverTheModelPredicts(sc.DDIM):
-    def _read(self, output, stage):
+    def _take(self, output, state, noise, keep_denoised):
         if self.prediction_type == "v_prediction":
-            output = output * stage.level.alpha
-        return output, stage.c
+            output = output * state.level.alpha
+        return super()._take(output, state, noise, keep_denoised)
 
 
 @scheduler_fault("check_errors", "x_T")
@@ -578,10 +570,10 @@ class ListsTakenForArrays(sc.DDIM):
 @scheduler_fault("check_own_memory", "without a copy", prediction_type="sample")
 @dataclass(frozen=True, kw_only=True)
 class OutputsWrittenTo(sc.DDIM):
-    def _read(self, output, stage):
+    def _take(self, output, state, noise, keep_denoised):
         if isinstance(output, np.ndarray) and output.flags.writeable:
             output *= 1.0 + 1e-3
-        return output, stage.c
+        return super()._take(output, state, noise, keep_denoised)
 
 
 # ---------------------------------------------------------------- what must be found

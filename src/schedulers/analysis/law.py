@@ -25,6 +25,8 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.analytic import Gaussian
+from schedulers.engine.state import State, advance
+from schedulers.methods.ddpm import DDPM
 from schedulers.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -223,7 +225,7 @@ def _linear_tableau(
             f"scheduler must have no threshold, which is not linear, got {scheduler.threshold!r}"
         )
     tableau = scheduler.tableau(steps, timesteps=timesteps, sigmas=sigmas)
-    if any(stage.c_range is not None for stage in tableau.stages):
+    if isinstance(scheduler, DDPM) and scheduler.learns_variance:
         raise ValueError(
             f"scheduler must have noise of a known scale, got a learned variance: {scheduler!r}"
         )
@@ -258,21 +260,9 @@ def _gains(tableau: Tableau, v: Floats) -> TransferFunction:
 
 def _pushed_mean(tableau: Tableau, data: Gaussian, start: Any) -> Floats:
     """Mean of the output: a run from the mean, without noise."""
-    d_gains, e_gains = _estimates(tableau, data._variances)
-    m, x = data.mean, tableau.entry[0] * np.asarray(start)
-    d: list[Floats] = []
-    e: list[Floats] = []
-    reach = max(max(len(stage.a), len(stage.b)) for stage in tableau.stages)
-    for stage, d_gain, e_gain in zip(tableau.stages, d_gains, e_gains, strict=True):
-        off = x - stage.level.alpha * m
-        d = [m + data._scaled(d_gain, off), *d[: reach - 1]]
-        e = [data._scaled(e_gain, off), *e[: reach - 1]]
-        x = sum(
-            (
-                weight * estimate
-                for weights, estimates in ((stage.a, d), (stage.b, e))
-                for weight, estimate in zip(weights, estimates, strict=False)
-            ),
-            np.zeros_like(m),
-        )
-    return np.asarray(x)
+    state = State.first(tableau, tableau.entry[0] * np.asarray(start), np.float64)
+    while not state.done:
+        level = state.level
+        denoised, _ = data._posterior(state.carried, level.alpha, level.sigma)
+        state = advance(state, denoised, "sample", keep_denoised=False)
+    return np.asarray(state.carried)

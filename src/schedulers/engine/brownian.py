@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from schedulers.engine.noise import Path, Place, checked_seeds, node_place, normal
+from schedulers.engine.noise import Place, Seeded, Source
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from schedulers.engine.noise import Seed, Seeds
 
@@ -22,7 +22,7 @@ _DEPTH = 30
 
 
 @dataclass(frozen=True)
-class BrownianPath(Path):
+class BrownianPath(Source):
     """Noise for `rng` that is the same path for every number of steps.
 
     With W a Brownian path over s / (1 + s), where s is Karras's sigma, the fresh noise of a step
@@ -56,28 +56,37 @@ class BrownianPath(Path):
     >>> schedule = VESchedule()
     >>> scheduler = EulerAncestral(schedule, prediction_type="sample", spacing="karras")
     >>> denoiser = Gaussian(0.0, 1.0).denoiser(schedule, prediction_type="sample")
-    >>> path, x_T = BrownianPath(0), np.array([80.0])
+    >>> path, x_T = BrownianPath(3), np.array([80.0])
     >>> for steps in (50, 100, 200, 400):
     ...     print(scheduler.sample(denoiser, x_T, steps=steps, rng=path).round(2))
-    [0.36]
-    [0.39]
-    [0.38]
-    [0.39]
+    [0.58]
+    [0.71]
+    [0.73]
+    [0.75]
     """
 
     seeds: Seed | Seeds
+    _seeded: Seeded = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        right = "an int, a numpy.random.SeedSequence or a sequence of those"
-        seeds = checked_seeds("seeds", self.seeds, right)
-        object.__setattr__(self, "seeds", seeds)
+        seeded = Seeded.of("seeds", self.seeds)
+        object.__setattr__(self, "seeds", seeded.seeds if seeded.per_sample else seeded.seeds[0])
+        object.__setattr__(self, "_seeded", seeded)
 
-    def increment(self, place: Place, shape: tuple[int, ...]) -> Floats:
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse a batch that has not one seed for each sample."""
+        self._seeded.check_shape(shape)
+
+    def normal(self, place: Place, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return the noise of a place: the path's over the place's span, if it has one."""
         if place.span is None:
-            return self._normal(place, shape)
-        low, high = place.span
-        node = _Node(0, 0, np.zeros(shape), self._normal(node_place(0, 0), shape))
+            return self._seeded.normal(place, shape, dtype)
+        return self._increment(place.span, shape).astype(dtype, copy=False)
+
+    def _increment(self, span: tuple[float, float], shape: tuple[int, ...]) -> Floats:
+        """Return the path's increment over a span, scaled to unit variance."""
+        low, high = span
+        node = _Node(0, 0, np.zeros(shape), self._normal(Place("node"), shape))
         while node.is_right(low) == node.is_right(high):
             if node.depth == _DEPTH:
                 raise ValueError(
@@ -105,8 +114,7 @@ class BrownianPath(Path):
         return _Node(node.depth + 1, 2 * node.number, node.low, middle)
 
     def _normal(self, place: Place, shape: tuple[int, ...]) -> Floats:
-        drawn: Floats = normal(self.seeds, place, shape, np.dtype(np.float64))
-        return drawn
+        return self._seeded.normal(place, shape, np.float64)
 
 
 class _Node(NamedTuple):
@@ -132,7 +140,7 @@ class _Node(NamedTuple):
     @property
     def place(self) -> Place:
         """Place of the noise inside the interval."""
-        return node_place(self.depth + 1, self.number)
+        return Place("node", self.depth + 1, self.number)
 
     def is_right(self, point: float) -> bool:
         """Whether a point is in the right half."""

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.schedules.base import Level
 
+Rows = Callable[[tuple[Level, ...]], Iterable[Stage]]
 
-def rising(falling: Tableau, rows: Callable[[tuple[Level, ...]], Iterable[Stage]]) -> Tableau:
+
+def rising(falling: Tableau, rows: Rows) -> Tableau:
     """Return the tableau of a run backwards, given the method that makes rows of levels.
 
     At the clean level, s = 0, no model tells the noise. The step from there, y' = y + s' e, takes
@@ -33,18 +35,31 @@ def rising(falling: Tableau, rows: Callable[[tuple[Level, ...]], Iterable[Stage]
         entry = (first.alpha, 0.0)
         if first.alpha == 0.0:
             raise ValueError(
-                "steps must be at least 2 where the first level has alpha = 0, for the way back "
-                "from the clean level to ask the model in between; got 1"
+                "steps must be at least 2 where the first level has alpha = 0, so that the way "
+                "back from the clean level can ask the model in between; got 1"
             )
         stages.append(Stage(first, a=(first.alpha,), b=(2.0 * first.sigma,)))
     if len(begun) > 1:
-        stages += rows(begun)
+        stages += _rising_rows(falling.method, rows, begun)
+    return Tableau(falling.method, levels, tuple(stages), entry)
+
+
+def _rising_rows(method: str, rows: Rows, levels: tuple[Level, ...]) -> tuple[Stage, ...]:
+    try:
+        stages = tuple(rows(levels))
+    except Exception as error:
+        raise ValueError(
+            f"{method}.stages must take rising levels for invert, which hands it those of the run "
+            f"in reverse, here sigmas from {levels[0].karras:g} to {levels[-1].karras:g}; it "
+            f"raised {type(error).__name__}: {error}"
+        ) from error
     if not all(math.isfinite(w) for stage in stages for w in (*stage.a, *stage.b)):
         raise ValueError(
-            f"{falling.method}'s step up to alpha = 0 is infinite: end at a level with alpha > 0, "
-            f"such as by sigmas= or timesteps=, or use DDIM"
+            f"{method}.stages must give finite weights for the rising levels that invert hands "
+            f"it, here sigmas from {levels[0].karras:g} to {levels[-1].karras:g}: end at a lower "
+            f"level, such as by sigmas= or timesteps=, or use DDIM"
         )
-    return Tableau(falling.method, levels, tuple(stages), entry)
+    return stages
 
 
 def _follows_flow(tableau: Tableau) -> bool:

@@ -1,20 +1,25 @@
 """Fresh noise: what `rng` names.
 
-A `Generator` is a position in a stream and draws in order; so does a function of the caller's. An
-int or a `SeedSequence` names the noise itself: each place in a run (the start, the entry, a stage)
-has its own, a function of the seed and the place alone, so that it does not matter who draws it, or
-when. A sequence of seeds, one for each sample of a batch, gives each sample the noise that it would
-have alone. So does a `BrownianPath`, whose noise is that of other numbers of steps, too.
+A `numpy.random.Generator` and a function of the caller's draw in order. An int or a `SeedSequence`
+names the noise itself: each *place* in a run (the start, the entry, a stage) has its own stream of
+random bits, a function of the seed and the place alone, so it makes no difference who draws it, or
+when. A sequence of seeds, one for each sample, gives each sample the noise that it has alone.
+
+A stream is that of the Philox generator (Salmon et al. 2011), which is a function of a key and a
+counter: the key comes from the seed, the counter from the place. NumPy draws the normal numbers
+from it by a method that has the same bits on every processor.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from threading import Thread
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Thread, local
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -29,72 +34,141 @@ if TYPE_CHECKING:
     Array = Any
     Seed: TypeAlias = int | np.random.SeedSequence
     Seeds: TypeAlias = Sequence[Seed] | NDArray[np.integer[Any]]
-    # What numpy.random.default_rng takes, but for a sequence.
+    # What numpy.random.default_rng takes, except a sequence.
     RNG: TypeAlias = Seed | np.random.Generator | None
-    Noise: TypeAlias = "RNG | Seeds | Path | Callable[[Array], Array]"
+    RandomSource: TypeAlias = "RNG | Seeds | Source | Callable[[Array], Array]"
 
-# A run's places. The first word keeps them apart from a seed sequence's own spawned children.
-_PLACES = 0x5C4ED
-# Elements that one stream of random bits fills: large arrays are filled by streams side by side.
+# Sets the keys apart from those of a Philox generator that the caller seeds with the same number.
+_KEYS = 0x5C4ED
+# Elements that one stream fills. Larger arrays are filled by several streams, on several threads.
 _CHUNK = 2**17
-# Elements from which float32 noise takes less time by Box and Muller's way than by NumPy's own.
-_MANY = 2**13
-# Elements that it takes at a time: of 2**14 to 2**17 the fastest, on one thread and on two.
-_BLOCK = 2**16
+_SEEDS = "an int, a numpy.random.SeedSequence or a sequence of those, one for each sample"
+
+_this_thread = local()
 
 
 class Place(NamedTuple):
-    """Where in a run noise is fresh: its key, and the part of a `BrownianPath` that it is."""
+    """Where noise belongs: a kind of place, and numbers that tell two of a kind apart.
 
-    key: tuple[int, ...]
+    `span` is the part of [0, 1] that a `BrownianPath` gives the place.
+    """
+
+    kind: str
+    first: int = 0
+    second: int = 0
     span: tuple[float, float] | None = None
 
+    def counter(self, chunk: int) -> list[int]:
+        """Return Philox's counter at which the place's stream for a chunk begins."""
+        return [0, chunk, self.second, crc32(self.kind.encode()) << 32 | self.first]
 
-START = Place((_PLACES, 0))
-ADDED = Place((_PLACES, 1))
-ENTRY = Place((_PLACES, 2))
+
+START = Place("start")
+ADDED = Place("added")
+ENTRY = Place("entry")
 
 
 def stage_place(index: int, span: tuple[float, float]) -> Place:
     """Return the place of a tableau's stage."""
-    return Place((_PLACES, 3, index), span)
+    return Place("stage", index, span=span)
 
 
-def node_place(depth: int, index: int) -> Place:
-    """Return the place of a node of a Brownian path's tree."""
-    return Place((_PLACES, 4, depth, index))
-
-
-def term_place(term: int, draw: int) -> Place:
-    """Return the place of one draw for a term of the variational bound."""
-    return Place((_PLACES, 5, term, draw))
-
-
-def probe_place(index: int) -> Place:
-    """Return the place of a probe of a divergence."""
-    return Place((_PLACES, 6, index))
-
-
-class Path(ABC):
-    """A source that has noise of its own for each place: a `BrownianPath`."""
+class Source(ABC):
+    """What names the noise of every place."""
 
     @abstractmethod
-    def increment(self, place: Place, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """Return the noise of a place."""
+    def normal(self, place: Place, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return the noise of a place, in a floating dtype of NumPy."""
+
+    @abstractmethod
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse a batch that the source has not one seed for each sample of."""
 
 
-class PerSample(tuple["Seed", ...]):
-    """Seeds, one for each sample of a batch."""
+@dataclass(frozen=True)
+class Seeded(Source):
+    """Noise by one seed for a batch, or by one for each of its samples."""
 
-    __slots__ = ()
+    seeds: tuple[Seed, ...]
+    per_sample: bool
+
+    @classmethod
+    def of(cls, name: str, seeds: object, right: str = _SEEDS) -> Seeded:
+        """Check a seed or a sequence of seeds; `right` says what the argument may be."""
+        if isinstance(seeds, (list, tuple, range)) or (
+            isinstance(seeds, np.ndarray) and seeds.ndim
+        ):
+            return cls(tuple(_seed(f"{name}[{i}]", seed) for i, seed in enumerate(seeds)), True)
+        try:
+            return cls((_seed(name, seeds),), False)
+        except TypeError:
+            raise TypeError(f"{name} must be {right}, got {_checks.shown(seeds)}") from None
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse a batch that has not one seed for each sample."""
+        if self.per_sample and (not shape or len(self.seeds) != shape[0]):
+            raise ValueError(
+                f"rng must have one seed for each sample along axis 0 of a batch of shape "
+                f"{tuple(shape)}, got {len(self.seeds)}"
+            )
+
+    def normal(self, place: Place, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return the noise of a place: float32 is drawn as such, all else from float64."""
+        z = np.empty(shape, np.float32 if dtype == np.float32 else np.float64)
+        if z.size:
+            _fill(z.reshape(len(self.seeds), -1), self._keys, place)
+        return z.astype(dtype, copy=False)
+
+    @cached_property
+    def _keys(self) -> list[NDArray[np.uint64]]:
+        return [_key(seed) for seed in self.seeds]
+
+
+class Noise(NamedTuple):
+    """The noise of a run: a source, bound to the sample that the noise is for.
+
+    `like` is the sample. It is None where the shape and the dtype are enough, so that a run need
+    not keep its first sample.
+    """
+
+    source: Any
+    shape: tuple[int, ...]
+    dtype: Any
+    like: Array | None
+
+    @classmethod
+    def bind(cls, rng: RandomSource, x: Array, *, drawn: bool = True) -> Noise:
+        """Check what `rng` names against the sample x; `drawn` says whether noise will be drawn."""
+        source, shape = checked_source(rng), tuple(x.shape)
+        if isinstance(source, Source):
+            source.check_shape(shape)
+        if isinstance(x, np.ndarray):
+            return cls(source, shape, x.dtype, x if callable(source) else None)
+        if drawn and not (callable(source) or arrays.converter(x)):
+            raise TypeError(
+                f"rng must be a function noise(like) for an array of dtype {x.dtype!r}: fresh "
+                f"noise is drawn for NumPy arrays, PyTorch's and those of the array API; "
+                f"got rng={_checks.shown(rng)}"
+            )
+        dtype = np.dtype(np.float64 if "float64" in str(x.dtype) else np.float32)
+        return cls(source, shape, dtype, x)
+
+    def draw(self, place: Place) -> Array:
+        """Return standard normal noise for a place, of the sample's shape, precision and kind."""
+        if callable(self.source):
+            name = "the noise that rng returned"
+            z = arrays.matching(name, self.source(self.like), self.like, self.shape)
+            return z.copy() if isinstance(z, np.ndarray) else z
+        z = normal(self.source, place, self.shape, self.dtype)
+        return z if self.like is None else arrays.of_the_kind(z, self.like)
 
 
 def checked_rng(rng: RNG) -> RNG:
-    """Return `rng` if it is what `numpy.random.default_rng` takes, but for a sequence."""
+    """Return `rng` if it is what `numpy.random.default_rng` takes, except a sequence."""
     if rng is None or isinstance(rng, np.random.Generator):
         return rng
     try:
-        return checked_seed("rng", rng)
+        return _seed("rng", rng)
     except TypeError:
         raise TypeError(
             f"rng must be None, an int, a numpy.random.SeedSequence or a numpy.random.Generator, "
@@ -102,95 +176,48 @@ def checked_rng(rng: RNG) -> RNG:
         ) from None
 
 
-def checked_noise(rng: Noise) -> Any:
-    """Return `rng` if it names noise; a sequence of seeds as `PerSample`."""
-    if rng is None or (type(rng) is int and rng >= 0):  # most often
+def checked_source(rng: RandomSource) -> Any:
+    """Return the source that `rng` names: a Source, a Generator or a function."""
+    if rng is None:
+        return np.random.default_rng()
+    if callable(rng) or isinstance(rng, (np.random.Generator, Source)):
         return rng
-    if callable(rng) or isinstance(rng, (np.random.Generator, Path)):
-        return rng
-    return checked_seeds(
-        "rng",
-        rng,
-        "None, an int, a numpy.random.SeedSequence, a sequence of those, one for each sample, a "
-        "numpy.random.Generator, a BrownianPath or a function noise(like)",
-    )
+    right = f"None, {_SEEDS}, a numpy.random.Generator, a BrownianPath or a function noise(like)"
+    return Seeded.of("rng", rng, right)
 
 
-def checked_seeds(name: str, seeds: object, right: str) -> Seed | PerSample:
-    """Return a seed, or a sequence of them as `PerSample`."""
-    if isinstance(seeds, (list, tuple, range)) or (isinstance(seeds, np.ndarray) and seeds.ndim):
-        return PerSample(checked_seed(f"{name}[{i}]", seed) for i, seed in enumerate(seeds))
-    try:
-        return checked_seed(name, seeds)
-    except TypeError:
-        raise TypeError(f"{name} must be {right}, got {_checks.shown(seeds)}") from None
+def normal(
+    source: Source | np.random.Generator, place: Place, shape: tuple[int, ...], dtype: Any
+) -> NDArray[Any]:
+    """Return standard normal noise of a NumPy dtype."""
+    if isinstance(source, Source):
+        return source.normal(place, shape, dtype)
+    if dtype == np.float32:
+        return np.asarray(source.standard_normal(shape, dtype=np.float32))
+    return np.asarray(source.standard_normal(shape)).astype(dtype, copy=False)
 
 
-def checked_seed(name: str, seed: object) -> Seed:
-    """Return an int that is at least 0, or a `SeedSequence`."""
+def _seed(name: str, seed: object) -> Seed:
     if isinstance(seed, np.random.SeedSequence):
         return seed
     return _checks.integer(name, seed, at_least=0)
 
 
-def check_seeds(source: Any, shape: tuple[int, ...]) -> None:
-    """Refuse seeds that are not one for each sample of a batch."""
-    if source is None:
-        return
-    seeds = getattr(source, "seeds", source)
-    if isinstance(seeds, PerSample) and (len(shape) == 0 or len(seeds) != shape[0]):
-        raise ValueError(
-            f"rng must have one seed for each sample along axis 0 of a batch of shape "
-            f"{tuple(shape)}, got {len(seeds)}"
-        )
+def _key(seed: Seed) -> NDArray[np.uint64]:
+    """Return Philox's key for a seed."""
+    own = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    apart = np.random.SeedSequence(
+        own.entropy, spawn_key=(*own.spawn_key, _KEYS), pool_size=own.pool_size
+    )
+    key: NDArray[np.uint64] = apart.generate_state(2, np.uint64).astype(np.uint64)
+    return key
 
 
-def check_drawable(source: Any, x: Array) -> None:
-    """Refuse noise that cannot be had for an array of this kind."""
-    if not (callable(source) or isinstance(x, np.ndarray) or converter(x)):
-        raise TypeError(
-            f"rng must be a function noise(like) for an array of dtype {x.dtype!r}: fresh noise is "
-            f"drawn for NumPy arrays, PyTorch's and those of the array API; "
-            f"got rng={_checks.shown(source)}"
-        )
-
-
-def draw(source: Any, place: Place, like: Array) -> Array:
-    """Draw standard normal noise for a place, of the shape, precision and kind of `like`."""
-    if callable(source):
-        return _called(source, like)
-    check_seeds(source, like.shape)
-    check_drawable(source, like)
-    if isinstance(like, np.ndarray):
-        return normal(source, place, like.shape, like.dtype)
-    convert = converter(like)
-    assert convert is not None
-    dtype = np.float64 if "float64" in str(like.dtype) else np.float32
-    return convert(normal(source, place, tuple(like.shape), np.dtype(dtype)))
-
-
-def normal(source: Any, place: Place, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Draw a new NumPy array; float32 is drawn in float32, everything else in float64 and cast."""
-    if isinstance(source, Path):
-        return source.increment(place, shape).astype(dtype, copy=False)
-    if source is None:
-        source = np.random.default_rng()
-    if isinstance(source, np.random.Generator):
-        if dtype == np.float32:
-            return np.asarray(source.standard_normal(shape, dtype=np.float32))
-        return np.asarray(source.standard_normal(shape)).astype(dtype, copy=False)
-    z = np.empty(shape, np.float32 if dtype == np.float32 else np.float64)
-    seeds = source if isinstance(source, PerSample) else (source,)
-    if z.size:
-        _fill(z.reshape(len(seeds), -1), seeds, place.key)
-    return z.astype(dtype, copy=False)
-
-
-def _fill(rows: Any, seeds: Sequence[Seed], key: tuple[int, ...]) -> None:
-    """Fill each row from its seed, in chunks that have a stream each."""
+def _fill(rows: Any, keys: Sequence[Any], place: Place) -> None:
+    """Fill each row with the noise of its key, in chunks that have a stream each."""
     tasks = [
-        (seed, (*key, chunk), row[start : start + _CHUNK])
-        for row, seed in zip(rows, seeds, strict=True)
+        (key, place.counter(chunk), row[start : start + _CHUNK])
+        for row, key in zip(rows, keys, strict=True)
         for chunk, start in enumerate(range(0, row.size, _CHUNK))
     ]
     threads = min(len(tasks), rows.size // _CHUNK)
@@ -204,43 +231,21 @@ def _fill(rows: Any, seeds: Sequence[Seed], key: tuple[int, ...]) -> None:
         thread.join()
 
 
-def _fill_chunks(tasks: Sequence[tuple[Seed, tuple[int, ...], Any]]) -> None:
-    for seed, key, chunk in tasks:
-        if isinstance(seed, np.random.SeedSequence):
-            own = np.random.SeedSequence(
-                seed.entropy, spawn_key=(*seed.spawn_key, *key), pool_size=seed.pool_size
-            )
-        else:
-            own = np.random.SeedSequence(seed, spawn_key=key)
-        generator = np.random.Generator(np.random.SFC64(own))
-        if chunk.dtype == np.float32 and chunk.size >= _MANY:
-            for start in range(0, chunk.size, _BLOCK):
-                _box_muller(generator, chunk[start : start + _BLOCK])
-        else:
-            generator.standard_normal(out=chunk, dtype=chunk.dtype)
+def _fill_chunks(tasks: Sequence[tuple[Any, list[int], Any]]) -> None:
+    for key, counter, chunk in tasks:
+        _stream(key, counter).standard_normal(out=chunk, dtype=chunk.dtype)
 
 
-def _box_muller(generator: np.random.Generator, z: Any) -> None:
-    """Fill with sqrt(-2 log u) (cos v, sin v), u uniform in (0, 1) and v in (-pi, pi].
-
-    Box & Muller 1958. Half the time of NumPy's own way, as its functions of float32 arrays are.
-    """
-    pairs = (z.size + 1) // 2
-    bits = generator.integers(0, 2**64, pairs, np.uint64).view(np.uint32)
-    radius, angle = np.empty((2, pairs), np.float32)
-    np.copyto(radius, bits[:pairs], casting="unsafe")
-    np.copyto(angle, bits[pairs:].view(np.int32), casting="unsafe")
-    radius *= np.float32(2.0**-32)
-    radius += np.float32(2.0**-33)
-    np.log(radius, out=radius)
-    radius *= np.float32(-2.0)
-    np.sqrt(radius, out=radius)
-    angle *= np.float32(math.pi * 2.0**-31)
-    np.cos(angle, out=z[:pairs])
-    z[:pairs] *= radius
-    rest = z.size - pairs
-    np.sin(angle[:rest], out=z[pairs:])
-    z[pairs:] *= radius[:rest]
+def _stream(key: Any, counter: list[int]) -> np.random.Generator:
+    """Return this thread's generator, set to the beginning of a stream."""
+    if not hasattr(_this_thread, "generator"):  # a new one takes ten times as long as a new state
+        _this_thread.generator = np.random.Generator(np.random.Philox(key=0))
+        _this_thread.state = _this_thread.generator.bit_generator.state
+    state = _this_thread.state  # that of a generator that has drawn nothing
+    state["state"] = {"key": key, "counter": np.array(counter, np.uint64)}
+    generator: np.random.Generator = _this_thread.generator
+    generator.bit_generator.state = state
+    return generator
 
 
 def _processors() -> int:
@@ -248,31 +253,3 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _called(noise: Callable[[Array], Array], like: Array) -> Array:
-    """Noise from the caller's function; a copy, where it would be written to."""
-    value, _ = arrays.like("the noise that rng returned", noise(like), like, tuple(like.shape))
-    return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def alike(values: Any, like: Array) -> Array:
-    """Return a NumPy array as one of the kind and the precision of `like`."""
-    if isinstance(like, np.ndarray):
-        return values.astype(like.dtype)
-    convert = converter(like)
-    if convert is None:
-        raise TypeError(
-            f"arrays of type {type(like).__name__} take no numbers for each sample: pass NumPy's, "
-            f"PyTorch's or one of the array API"
-        )
-    return convert(values)
-
-
-def converter(like: Array) -> Callable[[Any], Array] | None:
-    """Return what makes a NumPy array one of the kind of `like`, if there is such a thing."""
-    if hasattr(like, "new_tensor"):  # PyTorch
-        return lambda z: like.new_tensor(z)
-    if hasattr(like, "__array_namespace__"):
-        return lambda z: like.__array_namespace__().asarray(z, dtype=like.dtype)
-    return None

@@ -20,13 +20,25 @@ and D from it); Salimans & Ho 2022, appendix D (v, where n = 1); Song et al. 202
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schedulers import _checks
+
+if TYPE_CHECKING:
+    from schedulers.schedules.base import Level
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "score", "flow")
 # What these predict says nothing of x_0 where alpha is 0.
 UNDEFINED_AT_ALPHA_0 = ("epsilon", "score")
+
+
+def check_defined(prediction_type: str, level: Level) -> None:
+    """Refuse a level at which what the model predicts says nothing of x_0."""
+    if level.alpha == 0.0 and prediction_type in UNDEFINED_AT_ALPHA_0:
+        raise ValueError(
+            f"prediction_type must be 'v_prediction', 'sample' or 'flow' where alpha is 0, here at "
+            f"time {level.t:g}: noise says nothing of x_0 there; got {prediction_type!r}"
+        )
 
 
 class Coefficients(NamedTuple):

@@ -1,37 +1,37 @@
-"""The tableau: a scheduler as a table of weights, and the engine that runs it.
+"""The tableau: a scheduler as a table of weights.
 
 At the level (alpha, sigma) of a *stage*, a model evaluation gives the denoised estimate D and the
-noise estimate e, with x = alpha D + sigma e. A stage's row is the weighted sum that comes next,
+noise estimate e, with x = alpha D + sigma e. The stage's row of weights makes the next sample:
 
     x_next = sum_k a[k] D[-k] + sum_k b[k] e[-k] + c z,      z ~ N(0, I),
 
-where D[-k] and e[-k] are those of k evaluations ago. The weights depend on levels alone.
+where D[-k] and e[-k] come from the evaluation k before this one. The weights depend on the noise
+levels alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from schedulers import _checks
-from schedulers.engine.arrays import cast, total, weighted_sum
 from schedulers.engine.parameterization import coefficients
-from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
+from schedulers.engine.text import table
 from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Array = Any
-    History = tuple[tuple[Array | None, Array | None], ...]
+    Weights = Sequence[float] | Mapping[int, float] | NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Stage:
     """One model evaluation and the weighted sum that follows it: a row of a tableau.
 
@@ -39,23 +39,39 @@ class Stage:
     ----------
     level : Level
         Where the model is evaluated.
-    a, b : tuple of float
-        Weights of D and of e; position k is that of k evaluations ago.
+    a, b : sequence of float, or dict of {int: float}
+        Weights of D and of e. Position k, or the key k, is the weight of the estimate from k
+        evaluations ago; 0 is this evaluation's own. Kept as a tuple of floats.
     c : float
         Weight of fresh noise.
-    c_range : (float, float), optional
-        Where a model that learned its variance chooses the weight: between these two. `c` then only
-        tells whether there is any noise.
     ends_step : bool
-        Whether the scheduler's step is over after this row.
+        Whether the scheduler's step ends with this row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a weight is not a number, if a key is not an integer of at least 0, or if `a` or `b` is
+        an empty sequence.
+
+    Examples
+    --------
+    >>> from schedulers import Level, Stage
+    >>> Stage(Level(2.0, 1.0, 2.0), a=[1.0], b={2: 0.5}).b
+    (0.0, 0.0, 0.5)
     """
 
     level: Level
     a: tuple[float, ...]
     b: tuple[float, ...]
-    c: float = 0.0
-    c_range: tuple[float, float] | None = None
-    ends_step: bool = True
+    c: float
+    ends_step: bool
+
+    def __init__(
+        self, level: Level, a: Weights, b: Weights, c: float = 0.0, ends_step: bool = True
+    ) -> None:
+        values = level, _weights("a", a), _weights("b", b), _weight("c", c), ends_step
+        for field, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, field.name, value)
 
 
 @dataclass(frozen=True)
@@ -71,7 +87,7 @@ class Tableau:
     stages : tuple of Stage
         The rows, one per model evaluation.
     entry : (float, float)
-        Weights of the given sample and of fresh noise in the one that the first stage sees.
+        Weights of the given sample and of fresh noise in the sample that the first stage sees.
 
     Attributes
     ----------
@@ -83,6 +99,12 @@ class Tableau:
         Model time at which each step begins.
     sigmas : ndarray of float64, shape (steps + 1,)
         Karras's sigma at each of `levels`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a row is not a `Stage`, has a weight that is not finite or one for an evaluation before
+        the first, or if the rows do not end as many steps as there are.
 
     Examples
     --------
@@ -105,25 +127,20 @@ class Tableau:
         for row, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise TypeError(f"stages must be Stages, got {_checks.shown(stage)} in row {row}")
-            if not (stage.a and stage.b):
-                raise ValueError(
-                    f"stages must weigh the D and the e of their own evaluation, if by 0, "
-                    f"got {stage!r} in row {row}"
-                )
             if not all(map(math.isfinite, (*stage.a, *stage.b, stage.c))):
                 raise ValueError(f"stages must have finite weights, got {stage!r} in row {row}")
             if any(stage.a[row + 1 :]) or any(stage.b[row + 1 :]):
                 raise ValueError(
-                    f"stages must weigh estimates that there are, got a weight in row {row} for an "
-                    f"evaluation before the first"
+                    f"stages must weigh evaluations from the first one on, got a weight in row "
+                    f"{row} for an evaluation before it"
                 )
         if not all(map(math.isfinite, self.entry)):
             raise ValueError(f"entry must be two finite weights, got {self.entry!r}")
         ends = [stage.ends_step for stage in self.stages]
         if sum(ends) != self.steps or not ends[-1]:
             raise ValueError(
-                f"stages must end {self.steps} steps, the last stage the last of them, got "
-                f"{sum(ends)} that end one"
+                f"stages must end {self.steps} steps, and the last stage must end the last step, "
+                f"got {sum(ends)} stages that end one"
             )
 
     @property
@@ -148,17 +165,17 @@ class Tableau:
 
     @cached_property
     def draws_noise(self) -> bool:
-        """Whether some row weighs fresh noise, or the entry does."""
+        """Whether a row or the entry weighs fresh noise."""
         return bool(self.entry[1]) or any(stage.c for stage in self.stages)
 
     @cached_property
     def spans(self) -> list[tuple[float, float]]:
-        """Part of [0, 1] that a `BrownianPath` has for each row's noise.
+        """Part of [0, 1] whose increment a `BrownianPath` gives each row as noise.
 
-        A step's is between the s / (1 + s) of its two ends, s being Karras's sigma, and is shared
-        alike by those of its rows that weigh noise.
+        A step has the part between the `Level.flow_time` of its two ends. Its rows that weigh
+        noise share that part equally.
         """
-        ends = [1.0 if math.isinf(s) else s / (1.0 + s) for s in self.sigmas.tolist()]
+        ends = [level.flow_time for level in self.levels]
         noisy = [0] * self.steps
         for step, stage in zip(self._steps_of_rows, self.stages, strict=True):
             noisy[step] += bool(stage.c)
@@ -175,54 +192,44 @@ class Tableau:
         """Index of the step that each row belongs to."""
         return list(accumulate((stage.ends_step for stage in self.stages[:-1]), initial=0))
 
-    def row(self, index: int, prediction_type: str, dtype: np.dtype[Any] | None) -> Row:
-        """Return a row for what a model predicts and NumPy's dtype, if it is one; made once."""
-        row = self._rows.get((index, prediction_type, dtype))
+    def row(self, index: int, prediction_type: str) -> Row:
+        """Return a stage's weights for what a model predicts; made once."""
+        row = self._rows.get((index, prediction_type))
         if row is None:
-            row = self._folded(index, prediction_type, dtype)
-            self._rows[index, prediction_type, dtype] = row
+            row = self._rows[index, prediction_type] = self._made_row(index, prediction_type)
         return row
 
-    def _folded(self, index: int, prediction_type: str, dtype: np.dtype[Any] | None) -> Row:
-        """Fold a stage's weights of D and e into weights of x and of the model's output."""
-
-        def number(weight: float) -> Any:
-            # An array is scaled by an array of no dimensions in 0.6 of the time of a Python float.
-            return np.array(weight, dtype) if dtype and weight else float(weight)
-
+    def _made_row(self, index: int, prediction_type: str) -> Row:
         stage = self.stages[index]
         a, b = stage.a[0], stage.b[0]
         k = coefficients(prediction_type, stage.level.alpha, stage.level.sigma)
-        before = range(1, min(self._reach, index + 1))
+        weights = enumerate(zip_longest(stage.a[1:], stage.b[1:], fillvalue=0.0))
         past = [
-            (number(weight), back - 1, estimate)
-            for back in before
-            for estimate, weights in enumerate((stage.a, stage.b))
-            if (weight := _weight(weights, back))
+            (weight, place, which)
+            for place, pair in weights
+            for which, weight in enumerate(pair)
+            if weight
         ]
-        last_d, last_e = self._last_uses
-        kept = [
-            (last_d[index - back] > index, last_e[index - back] > index) for back in (0, *before)
-        ]
-        while kept and kept[-1] == (False, False):
-            kept.pop()
         return Row(
-            number(a * k.denoised_x + b * k.noise_x),
-            number(a * k.denoised_output + b * k.noise_output),
-            (number(k.denoised_x), number(k.denoised_output)),
-            (number(k.noise_x), number(k.noise_output)),
+            a * k.denoised_x + b * k.noise_x,
+            a * k.denoised_output + b * k.noise_output,
+            (k.denoised_x, k.denoised_output),
+            (k.noise_x, k.noise_output),
             tuple(past),
-            tuple(kept),
+            self._kept(index),
         )
 
-    @cached_property
-    def _rows(self) -> dict[tuple[int, str, np.dtype[Any] | None], Row]:
-        return {}
+    def _kept(self, index: int) -> tuple[tuple[bool, bool], ...]:
+        """Say of each D and e, the latest first, whether a row after this one weighs it."""
+        d, e = self._last_uses
+        kept = [(d[row] > index, e[row] > index) for row in range(index, -1, -1)]
+        while kept and not any(kept[-1]):
+            kept.pop()
+        return tuple(kept)
 
     @cached_property
-    def _reach(self) -> int:
-        """Number of evaluations, at most, that a row weighs."""
-        return max(max(len(stage.a), len(stage.b)) for stage in self.stages)
+    def _rows(self) -> dict[tuple[int, str], Row]:
+        return {}
 
     @cached_property
     def _last_uses(self) -> tuple[list[int], list[int]]:
@@ -230,253 +237,86 @@ class Tableau:
         uses = [0] * self.nfe, [0] * self.nfe
         for row, stage in enumerate(self.stages):
             for last, weights in zip(uses, (stage.a, stage.b), strict=True):
-                for back, weight in enumerate(weights[: row + 1]):
+                for age, weight in enumerate(weights[: row + 1]):
                     if weight:
-                        last[row - back] = row
+                        last[row - age] = row
         return uses
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what is made again when it is needed."""
+        """Return the fields: the rest is made again when it is needed."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
-        return _table(self)
+        columns = _columns(self.stages)
+        lines = [["step", "NFE", "t", "alpha", "sigma", *(label for label, _, _ in columns), "z"]]
+        step, begins = 1, True
+        for nfe, stage in enumerate(self.stages, start=1):
+            weights = [_at(getattr(stage, name), age) for _, name, age in columns]
+            numbers = [f"{value:.5g}" for value in (*stage.level, *weights, stage.c)]
+            lines.append([str(step) if begins else "", str(nfe), *numbers])
+            step, begins = step + stage.ends_step, stage.ends_step
+        lines.append(["ends", "at", *(f"{value:.5g}" for value in self.levels[-1])])
+        text = [
+            f"{self.method}: {self.steps} step{'s' * (self.steps > 1)}, "
+            f"{self.nfe} model evaluation{'s' * (self.nfe > 1)}"
+        ]
+        if self.entry != (1.0, 0.0):
+            text.append("entry: the first x is {:.5g} x + {:.5g} z".format(*self.entry))
+        return "\n".join(text + table(lines))
 
 
 class Row(NamedTuple):
-    """A stage in terms of x and the model's output: x_next = x_weight x + output_weight out + ...
+    """A stage's weights of x and of the model's output: x_next = x_weight x + output_weight out.
 
-    `denoised` and `noise` are the weights of x and of the output in D and in e. `past` holds
-    weights of earlier estimates, each with its place in the history: how many evaluations ago, less
-    one, and 0 for D or 1 for e. `kept` says of this evaluation's D and e, and of the history's,
-    whether a later row weighs them.
+    `denoised` and `noise` are the weights of x and of the output in D and in e. `past` holds the
+    weights of earlier estimates, each with its place in the history and 0 for D or 1 for e. `kept`
+    says of the D and the e of this evaluation, and of those before it, whether a later row weighs
+    them.
     """
 
-    x_weight: Any
-    output_weight: Any
-    denoised: tuple[Any, Any]
-    noise: tuple[Any, Any]
-    past: tuple[tuple[Any, int, int], ...]
+    x_weight: float
+    output_weight: float
+    denoised: tuple[float, float]
+    noise: tuple[float, float]
+    past: tuple[tuple[float, int, int], ...]
     kept: tuple[tuple[bool, bool], ...]
 
 
-class Deferred(NamedTuple):
-    """An estimate that is made of x and the model's output when somebody asks for it."""
-
-    weights: tuple[Any, Any]
-    x: Array
-    output: Array
-    total: float  # of the output with x, by which the two are known to be as they were
-
-    def made(self) -> Array:
-        """Return the estimate."""
-        if total(self.output, self.x) != self.total:
-            raise ValueError(
-                "denoised must be asked for before the model's output that it is made of is "
-                "overwritten: that array has other values now"
-            )
-        return weighted_sum(zip(self.weights, (self.x, self.output), strict=True))
+def _columns(stages: Sequence[Stage]) -> list[tuple[str, str, int]]:
+    """Return the label, the field and the age of each estimate that some row weighs."""
+    columns = []
+    for label, name in (("D", "a"), ("e", "b")):
+        rows = [getattr(stage, name) for stage in stages]
+        for age in range(max(map(len, rows), default=1)):
+            if age == 0 or any(_at(weights, age) for weights in rows):
+                columns.append((f"{label}[-{age}]" if age else label, name, age))
+    return columns
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class State:
-    """All that a run knows between two model evaluations. Immutable; pickles.
+def _at(weights: tuple[float, ...], age: int) -> float:
+    return weights[age] if age < len(weights) else 0.0
 
-    Attributes
-    ----------
-    x : array
-        The sample at the model's own scale, in the dtype of the run's first sample; read-only where
-        it is NumPy's.
-    t : int or float
-        The model's time for `x`: where the model is to be evaluated next.
-    denoised : array or None
-        D of the last evaluation, which was at ``tableau.stages[index - 1].level``, a step before
-        `t`; None before the first. After `Scheduler.update` it is made when it is asked for, from
-        the output that was given; a ValueError where that array has been overwritten since.
-    done : bool
-        Whether the run is over.
-    tableau : Tableau
-        The rows of the run.
-    index : int
-        The row that comes next, which is the number of evaluations so far.
-    """
 
-    tableau: Tableau
-    index: int
-    # The sample in the precision that the run steps in, float32 where the caller's is less.
-    carried: Array
-    dtype: Any
-    carried_denoised: Array | Deferred | None = None
-    # (D, e) of one evaluation ago, two ago, ...; None for what no later row weighs.
-    history: History = ()
-    # Whether the first level has been raised, where it is to be.
-    entered: bool = True
-
-    @classmethod
-    def first(cls, tableau: Tableau, carried: Array, dtype: Any) -> State:
-        """State before the first row."""
-        return cls(tableau, 0, carried, dtype, entered=tableau.entry == (1.0, 0.0))
-
-    @property
-    def x(self) -> Array:
-        """The sample."""
-        self.check_entered()
-        return _read_only(cast(self.carried, self.dtype))
-
-    @property
-    def denoised(self) -> Array | None:
-        """D of the last evaluation."""
-        d = self.carried_denoised
-        if d is None:
-            return None
-        return _read_only(cast(d.made() if isinstance(d, Deferred) else d, self.dtype))
-
-    @property
-    def done(self) -> bool:
-        """Whether the run is over."""
-        return self.index == len(self.tableau.stages)
-
-    @property
-    def level(self) -> Level:
-        """The noise level of `x`."""
-        return self.tableau.levels[-1] if self.done else self.tableau.stages[self.index].level
-
-    @property
-    def t(self) -> float:
-        """The model's time for `x`."""
-        return self.level.t
-
-    def next(self, x: Array, denoised: Array | Deferred | None, history: History) -> State:
-        """State after a row."""
-        state = object.__new__(State)
-        fields = {
-            "tableau": self.tableau,
-            "index": self.index + 1,
-            "carried": x,
-            "dtype": self.dtype,
-            "carried_denoised": denoised,
-            "history": history,
-            "entered": True,
-        }
-        # A frozen dataclass's own __init__ takes four times as long, a fifth of a small step.
-        object.__setattr__(state, "__dict__", fields)
-        return state
-
-    def check_entered(self) -> None:
-        """Refuse a state whose first level is still to be raised."""
-        if not self.entered:
-            raise ValueError(
-                "rng must be given to init where churn raises the first level, before a model can "
-                "be evaluated there: init(x_T, ..., rng=rng)"
-            )
-
-    def __repr__(self) -> str:
-        return (
-            f"State({self.tableau.method}, {self.index} of {self.tableau.nfe} evaluations, "
-            f"t={self.t:.6g}, shape={tuple(self.carried.shape)})"
+def _weights(name: str, given: Any) -> tuple[float, ...]:
+    """Return weights by age as a tuple of floats."""
+    if isinstance(given, Mapping):
+        ages = [_checks.integer(f"each key of {name}", age, at_least=0) for age in given]
+        given = [given.get(age, 0.0) for age in range(max(ages, default=0) + 1)]
+    elif isinstance(given, str) or not np.iterable(given):
+        raise TypeError(
+            f"{name} must be a sequence of weights or a dict of {{age: weight}}, "
+            f"got {_checks.shown(given)}"
         )
+    weights = tuple(_weight(f"{name}[{age}]", weight) for age, weight in enumerate(given))
+    if not weights:
+        raise ValueError(f"{name} must hold the weight of its own evaluation, if only 0, got none")
+    return weights
 
 
-def _read_only(array: Array) -> Array:
-    """Return a view that cannot be written to, for a state to stay what it is."""
-    if not isinstance(array, np.ndarray):
-        return array
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def advance(
-    state: State,
-    output: Array,
-    prediction_type: str,
-    threshold: StaticThreshold | DynamicThreshold | None,
-    noise: tuple[Any, Array] | None,
-    keep_denoised: bool,
-    output_total: float | None = None,
-) -> State:
-    """Take one row: the engine.
-
-    `output` is the model's, checked and in the run's precision; `noise` is c and z, or None, and z
-    is overwritten. D is kept where that is asked for; with the output's total, as it was when it
-    came, D need not be made before somebody wants it.
-    """
-    index, x = state.index, state.carried
-    dtype = x.dtype if isinstance(x, np.ndarray) else None
-    row = state.tableau.row(index, prediction_type, dtype)
-    keeps_d, keeps_e = row.kept[0] if row.kept else (False, False)
-    d = e = None
-    given = output
-    if keeps_d or threshold is not None or (keep_denoised and output_total is None):
-        d = weighted_sum(zip(row.denoised, (x, output), strict=True))
-    noise_weights = row.noise
-    if threshold is None:
-        terms = [(row.x_weight, x), (row.output_weight, output)]
-    else:
-        stage, d = state.tableau.stages[index], threshold(d)
-        if threshold.rederive_noise:
-            k, output = coefficients("sample", stage.level.alpha, stage.level.sigma), d
-            noise_weights = k.noise_x, k.noise_output
-        b_x, b_output = (float(stage.b[0] * weight) for weight in noise_weights)
-        terms = [(stage.a[0], d), (b_x, x), (b_output, output)]
-    if keeps_e:
-        e = weighted_sum(zip(noise_weights, (x, output), strict=True))
-    if row.past:
-        terms += [(weight, state.history[back][which]) for weight, back, which in row.past]
-    into = None
-    if noise is not None:
-        terms.append(noise)
-        into = noise[1]
-    denoised: Array | Deferred | None = None
-    if keep_denoised:
-        denoised = d
-        if d is None and output_total is not None:
-            denoised = Deferred(row.denoised, x, given, output_total)
-    history = _still_needed(((d, e), *state.history), row.kept) if row.kept else ()
-    return state.next(weighted_sum(terms, into), denoised, history)
-
-
-def _still_needed(history: History, kept: tuple[tuple[bool, bool], ...]) -> History:
-    """Drop the estimates that no later row weighs."""
-    return tuple(
-        (d if keeps_d else None, e if keeps_e else None)
-        for (d, e), (keeps_d, keeps_e) in zip(history, kept, strict=False)
-    )
-
-
-def _table(tableau: Tableau) -> str:
-    """Text of the rows, a column for every weight that some row has."""
-    reach = {name: max((len(w) for w in _weights(tableau, name)), default=1) for name in "ab"}
-    columns = [("D", "a", back) for back in range(reach["a"])]
-    columns += [("e", "b", back) for back in range(reach["b"])]
-    columns = [
-        (f"{estimate}[-{back}]" if back else estimate, name, back)
-        for estimate, name, back in columns
-        if back == 0 or any(_weight(weights, back) for weights in _weights(tableau, name))
-    ]
-    lines = [["step", "NFE", "t", "alpha", "sigma", *(label for label, _, _ in columns), "z"]]
-    step, begins = 1, True
-    for nfe, stage in enumerate(tableau.stages, start=1):
-        weights = [_weight(getattr(stage, name), back) for _, name, back in columns]
-        z = " .. ".join(f"{c:.5g}" for c in stage.c_range or (stage.c,))
-        numbers = [f"{value:.5g}" for value in (*stage.level, *weights)]
-        lines.append([str(step) if begins else "", str(nfe), *numbers, z])
-        step, begins = step + stage.ends_step, stage.ends_step
-    lines.append(["ends", "at", *(f"{value:.5g}" for value in tableau.levels[-1])])
-    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
-    text = [
-        f"{tableau.method}: {tableau.steps} step{'s' * (tableau.steps > 1)}, "
-        f"{tableau.nfe} model evaluation{'s' * (tableau.nfe > 1)}"
-    ]
-    if tableau.entry != (1.0, 0.0):
-        text.append("entry: the first x is {:.5g} x + {:.5g} z".format(*tableau.entry))
-    text += ["  ".join(map(str.rjust, line, widths[: len(line)])) for line in lines]
-    return "\n".join(text)
-
-
-def _weights(tableau: Tableau, name: str) -> list[tuple[float, ...]]:
-    return [getattr(stage, name) for stage in tableau.stages]
-
-
-def _weight(weights: tuple[float, ...], back: int) -> float:
-    return weights[back] if back < len(weights) else 0.0
+def _weight(name: str, weight: Any) -> float:
+    """Return a weight as a float. One that is not finite is refused with its row, by `Tableau`."""
+    if type(weight) is float:
+        return weight
+    if isinstance(weight, np.ndarray) and weight.ndim == 0:
+        weight = weight[()]
+    return _checks.real(name, weight, finite=False)

@@ -10,6 +10,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.schedules.continuous import VPSchedule
+from schedulers.schedules.elementary import exp, log1p, power
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +79,11 @@ def polyexponential_sigmas(n: int, sigma_min: float, sigma_max: float, rho: floa
     array([16.,  2.,  1.,  0.])
     """
     rho = _checks.real("rho", rho, above=0.0)
-    return _sigmas(n, sigma_min, sigma_max, lambda u, lo, hi: lo * (hi / lo) ** ((1.0 - u) ** rho))
+
+    def sigma(u: Floats, lo: float, hi: float) -> Floats:
+        return lo * power(hi / lo, power(1.0 - u, rho))
+
+    return _sigmas(n, sigma_min, sigma_max, sigma)
 
 
 def vp_sigmas(
@@ -169,7 +174,7 @@ def power_ramp(start: float, end: float, rho: float, u: Floats) -> Floats:
     """Go from start down to end so that the power 1 / rho is linear in u."""
     # start (1 + u (q - 1))**rho, q = (end / start)**(1 / rho), sound for the smallest rho and the
     # largest; for u below 1, where q may be 0 in float64.
-    return start * np.exp(rho * np.log1p(u * math.expm1((math.log(end) - math.log(start)) / rho)))
+    return start * exp(rho * log1p(u * math.expm1((math.log(end) - math.log(start)) / rho)))
 
 
 def _sigmas(

@@ -12,15 +12,15 @@ import numpy as np
 from schedulers import _checks
 from schedulers.analytic import Gaussian
 from schedulers.engine import arrays
-from schedulers.engine.noise import check_seeds, checked_noise, draw, probe_place
-from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, coefficients
+from schedulers.engine.noise import Noise, Place
+from schedulers.engine.parameterization import PREDICTION_TYPES, check_defined, coefficients
 from schedulers.likelihood.samples import checked, difference, per_sample
 from schedulers.schedules.base import Level, NoiseSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from schedulers.engine.noise import Noise
+    from schedulers.engine.noise import RandomSource
 
     Array = Any
     Denoiser = Callable[[Array, float], Array]
@@ -75,7 +75,7 @@ def log_likelihood(
     prediction_type: str = "epsilon",
     probes: int | None = None,
     jvp: Callable[[Array, float, Array], Array] | None = None,
-    rng: Noise = None,
+    rng: RandomSource = None,
     tolerance: float | None = None,
 ) -> FlowLikelihood:
     """Exact log density of samples under the probability flow from N(0, sigma**2 I) at `t_to`.
@@ -171,11 +171,7 @@ def log_likelihood(
     if jvp is not None:
         _checks.function("jvp", jvp, "(x, t, v)")
     low, high = _ends(schedule, t_from, t_to)
-    if high.alpha == 0.0 and prediction_type in UNDEFINED_AT_ALPHA_0:
-        raise ValueError(
-            f"prediction_type must be 'v_prediction', 'sample' or 'flow' where t_to is at "
-            f"alpha = 0, got {prediction_type!r}"
-        )
+    check_defined(prediction_type, high)
     if low.sigma == 0.0 and prediction_type == "sample":
         raise ValueError(
             "t_from must be above the clean level where prediction_type is 'sample': near it the "
@@ -206,7 +202,7 @@ class _Flow:
         """Return w at the upper level, and the integral of the divergence for each sample."""
         from scipy.integrate import DOP853
 
-        start, end = _u(low), _u(high)
+        start, end = low.flow_time, high.flow_time
 
         def rate(u: float, state: Any) -> Floats:
             if start == 0.0 < u < _FIRST:  # a step so small that none would do
@@ -230,7 +226,7 @@ class _Flow:
         return w.reshape(x.shape), divergence
 
     def _level(self, u: float) -> Level:
-        return self.schedule.levels([self.schedule.timestep(u / (1.0 - u))])[0]
+        return self.schedule.level(u / (1.0 - u))
 
     def _rates(self, x: Array, level: Level) -> tuple[Floats, Floats]:
         """Return dw/du and its divergence in w."""
@@ -268,7 +264,7 @@ class _Flow:
         self, name: str, function: Callable[..., Array], x: Array, t: float, *more: Array
     ) -> Floats:
         self.nfe += 1
-        value, _ = arrays.like(name, function(x.copy(), t, *more), x, x.shape, t)
+        value = arrays.matching(name, function(x.copy(), t, *more), x, x.shape, t)
         return np.asarray(value, dtype=np.float64)
 
 
@@ -287,14 +283,14 @@ def _axes(x: Array) -> Iterator[Array]:
         yield np.broadcast_to(v, x.shape)
 
 
-def _probes(x: Array, number: int | None, rng: Noise) -> list[Array] | None:
+def _probes(x: Array, number: int | None, rng: RandomSource) -> list[Array] | None:
     """Draw vectors of independent signs, of the shape of x."""
-    source = checked_noise(rng)
-    check_seeds(source, x.shape)
+    noise = Noise.bind(rng, x)
     if number is None:
         return None
     number = _checks.integer("probes", number, at_least=1)
-    return [np.copysign(x.dtype.type(1.0), draw(source, probe_place(i), x)) for i in range(number)]
+    one = x.dtype.type(1.0)
+    return [np.copysign(one, noise.draw(Place("probe", i))) for i in range(number)]
 
 
 def _ends(schedule: NoiseSchedule, t_from: float | None, t_to: float | None) -> tuple[Level, Level]:
@@ -311,21 +307,16 @@ def _ends(schedule: NoiseSchedule, t_from: float | None, t_to: float | None) -> 
     (high,) = schedule.levels([_checks.real("t_to", schedule.t_max if t_to is None else t_to)])
     end = schedule._karras_range()[1]
     if high.karras > end:  # zero terminal SNR of training levels
-        (last,) = schedule.levels([schedule.timestep(end)])
+        last = schedule.level(end)
         if t_to is not None:
             raise ValueError(
                 f"t_to must be at most {last.t:g}, as there is no path between the last two "
                 f"training levels of a schedule with zero terminal SNR, got {t_to!r}"
             )
         high = last
-    if not _u(low) < _u(high):
+    if not low.flow_time < high.flow_time:
         raise ValueError(
             f"t_from must be at a lower noise level than t_to, got t_from={t_from!r} and "
             f"t_to={high.t!r}"
         )
     return low, high
-
-
-def _u(level: Level) -> float:
-    """Time of the straight path that has the level's signal-to-noise ratio."""
-    return level.sigma / (level.alpha + level.sigma)

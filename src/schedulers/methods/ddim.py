@@ -9,8 +9,44 @@ from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
+from schedulers.methods.ancestral import ancestral_split
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
+
+Deviations = Sequence[float] | Callable[[Level, Level], float]
+
+
+def ddim_rows(
+    levels: tuple[Level, ...], eta: float = 0.0, sigma: Deviations | None = None
+) -> Iterator[Stage]:
+    """Rows of `DDIM`: x' = alpha' D + sqrt(sigma'**2 - c**2) e + c z (Song et al. 2021, eq. 12).
+
+    c follows from `eta` by eq. 16, or is given by `sigma`.
+    """
+    split = _by_eta(levels, eta) if sigma is None else _by_sigma(levels, sigma)
+    for (now, then), (kept, c) in zip(pairwise(levels), split, strict=True):
+        yield Stage(now, a=(then.alpha,), b=(kept,), c=c)
+
+
+def _by_eta(levels: tuple[Level, ...], eta: float) -> Iterator[tuple[float, float]]:
+    for now, then in pairwise(levels):
+        kept, fresh = ancestral_split(now, then, eta)
+        yield then.sigma * kept, then.sigma * fresh
+
+
+def _by_sigma(levels: tuple[Level, ...], given: Deviations) -> Iterator[tuple[float, float]]:
+    if callable(given):
+        given = [given(now, then) for now, then in pairwise(levels)]
+    if len(given) != len(levels) - 1:
+        raise ValueError(
+            f"sigma must have one entry for each of the run's {len(levels) - 1} steps, "
+            f"got {len(given)}"
+        )
+    for step, (c, then) in enumerate(zip(given, levels[1:], strict=True), start=1):
+        # A deviation computed elsewhere may be above its limit by rounding.
+        limit = then.sigma * (1.0 + 1e-12)
+        c = _checks.real(f"sigma of step {step}", c, at_least=0.0, at_most=limit)
+        yield math.sqrt(max((then.sigma - c) * (then.sigma + c), 0.0)), c
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,25 +63,25 @@ class DDIM(Scheduler):
     holds on any path. First order, one evaluation a step; deterministic where c is 0.
 
     The paper's sigma-hat (section 5 and appendix D.3), which has a larger c but the weight of e of
-    eta = 1, is no case of eq. 12: it is ``DDPM(schedule, variance="fixed_large")``.
+    eta = 1, is not a case of eq. 12. It is ``DDPM(schedule, variance="fixed_large")``.
 
     Parameters
     ----------
     schedule, prediction_type, spacing, threshold
         As for `Scheduler`.
     eta : float
-        In [0, 1]; 0 is deterministic, 1 is DDPM's posterior variance.
+        In [0, 1]; 0 is deterministic, 1 has DDPM's posterior variance.
     sigma : sequence of float, or callable, optional
         The standard deviations c themselves, instead of `eta`: one for each step, or a function
-        ``sigma(level, next_level)`` of the levels (with their `t`, `alpha` and `sigma`) that a step
-        goes between. Each is at least 0 and at most the next level's sigma, so 0 in the step that
-        ends clean.
+        ``sigma(level, next_level)`` of the two levels of a step. Each is at least 0 and at most the
+        next level's sigma, so 0 in the step that ends clean.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such; where a run's levels are known, if `sigma` has another number
-        of entries than the run has steps, or one that its level does not allow.
+        If a parameter has the wrong type or is out of range, or if both `eta` and `sigma` are
+        given; by a run, if `sigma` has not one entry for each step, or one above the next level's
+        sigma.
 
     References
     ----------
@@ -63,7 +99,7 @@ class DDIM(Scheduler):
     """
 
     eta: float = 0.0
-    sigma: Sequence[float] | Callable[[Level, Level], float] | None = None
+    sigma: Deviations | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,33 +119,4 @@ class DDIM(Scheduler):
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        split = self._by_eta(levels) if self.sigma is None else self._by_sigma(levels)
-        for (now, then), (kept, c) in zip(pairwise(levels), split, strict=True):
-            yield Stage(now, a=(then.alpha,), b=(kept,), c=c)
-
-    def _by_eta(self, levels: tuple[Level, ...]) -> Iterator[tuple[float, float]]:
-        """Weights of e and z by eq. 16, the root of eq. 12 written without cancellation."""
-        for now, then in pairwise(levels):
-            kept, fresh = 1.0, 0.0
-            if self.eta:
-                ratio = then.karras / now.karras  # alpha sigma' / (alpha' sigma)
-                kept = math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
-                fresh = self.eta * math.sqrt(1.0 - ratio**2)
-            yield then.sigma * kept, then.sigma * fresh
-
-    def _by_sigma(self, levels: tuple[Level, ...]) -> Iterator[tuple[float, float]]:
-        """Weights of e and z by eq. 12, the standard deviations given."""
-        given = self.sigma
-        if callable(given):
-            given = [given(now, then) for now, then in pairwise(levels)]
-        assert given is not None
-        if len(given) != len(levels) - 1:
-            raise ValueError(
-                f"sigma must have one entry for each of the run's {len(levels) - 1} steps, "
-                f"got {len(given)}"
-            )
-        for step, (c, then) in enumerate(zip(given, levels[1:], strict=True), start=1):
-            # A deviation computed elsewhere may be above its limit by rounding.
-            limit = then.sigma * (1.0 + 1e-12)
-            c = _checks.real(f"sigma of step {step}", c, at_least=0.0, at_most=limit)
-            yield math.sqrt(max((then.sigma - c) * (then.sigma + c), 0.0)), c
+        return ddim_rows(levels, self.eta, self.sigma)

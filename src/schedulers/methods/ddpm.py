@@ -6,14 +6,24 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine import arrays
+from schedulers.engine.noise import stage_place
+from schedulers.engine.state import advance
 from schedulers.engine.tableau import Stage
+from schedulers.methods.ancestral import ancestral_split
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
+
+if TYPE_CHECKING:
+    from schedulers.engine.noise import Noise
+    from schedulers.engine.state import State
+
+    Array = Any
 
 VARIANCES = (
     "fixed_small",
@@ -23,6 +33,34 @@ VARIANCES = (
     "learned",
     "learned_range",
 )
+
+
+def ddpm_rows(levels: tuple[Level, ...], variance: str = "fixed_small") -> Iterator[Stage]:
+    """Rows of `DDPM`: x' = alpha' D + (r sigma'**2 / sigma) e + c z (Ho et al. 2020, eq. 7)."""
+    for now, then in pairwise(levels):
+        kept, _ = ancestral_split(now, then, eta=1.0)
+        small, large = deviations(now, then)
+        c = large if variance.startswith("fixed_large") else small
+        yield Stage(now, a=(then.alpha,), b=(then.sigma * kept,), c=c)
+
+
+def deviations(now: Level, then: Level) -> tuple[float, float]:
+    """Return sqrt(beta~) and the root of the larger variance; both 0 in a step that ends clean."""
+    _, fresh = ancestral_split(now, then, eta=1.0)
+    if then.sigma == 0.0:
+        return 0.0, 0.0
+    scale = math.hypot(then.alpha, then.sigma) / math.hypot(now.alpha, now.sigma)
+    return then.sigma * fresh, now.sigma * fresh * scale
+
+
+def deviation_in_range(v: Array, small: float, large: float) -> Array:
+    """Return the deviation between two that a model's v in [-1, 1] says.
+
+    log variance = f log beta + (1 - f) log beta~ with f = (v + 1) / 2 (Nichol & Dhariwal 2021,
+    eq. 15).
+    """
+    f = 0.5 * (v + 1.0)
+    return _exp(f * math.log(large) + (1.0 - f) * math.log(small))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +74,28 @@ class DDPM(Scheduler):
         mean      (alpha' beta D + r sigma'**2 x) / sigma**2 = alpha' D + (r sigma'**2 / sigma) e,
         variance  beta~ = beta sigma'**2 / sigma**2.
 
-    A step draws from it, which is exact for data that is a point, or with the larger variance that
-    is exact for data ~ N(0, I): beta where variance is preserved (section 3.2), and on any path
-    beta (alpha'**2 + sigma'**2) / (alpha**2 + sigma**2). The step that ends clean adds no noise.
-    First order, one evaluation a step; stochastic.
+    A step draws from it, which is exact if the data is one point. Or it draws with a larger
+    variance, which is exact if the data is N(0, I): beta where variance is preserved (section 3.2),
+    and beta (alpha'**2 + sigma'**2) / (alpha**2 + sigma**2) on any path. The step that ends clean
+    adds no noise. First order, one evaluation a step; stochastic.
 
     Parameters
     ----------
     schedule, prediction_type, spacing, threshold
         As for `Scheduler`.
     variance : str
-        "fixed_small" is beta~ and "fixed_large" the larger one, beta; "fixed_small_log" and
-        "fixed_large_log" are the same two, under the names that configurations have for their
-        logarithms. For a model that learned it (Nichol & Dhariwal 2021) and returns twice the
-        channels on axis 1, the second half v says: "learned", log variance = v; "learned_range",
-        log variance = f log beta + (1 - f) log beta~ (their eq. 15) with f = (v + 1) / 2, as models
-        put it out.
+        "fixed_small" is beta~ and "fixed_large" is the larger one, beta. "fixed_small_log" and
+        "fixed_large_log" are the same two, under the names that configurations use. A model that
+        learned the variance (Nichol & Dhariwal 2021) returns twice the channels on axis 1; the
+        second half is v. "learned": log variance = v. "learned_range": log variance =
+        f log beta + (1 - f) log beta~ (their eq. 15) with f = (v + 1) / 2. For these two a tableau
+        shows the smaller deviation.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such; for a learned variance, if a sample has no axis 1.
+        If a parameter has the wrong type or is none of the choices; by a run with a learned
+        variance, if the sample has no channels on axis 1.
 
     References
     ----------
@@ -82,58 +121,54 @@ class DDPM(Scheduler):
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        for now, then in pairwise(levels):
-            ratio = then.karras / now.karras  # r sigma' / sigma
-            root_beta = now.sigma * math.sqrt(1.0 - ratio**2)
-            small = root_beta * then.sigma / now.sigma
-            large = (
-                root_beta * math.hypot(then.alpha, then.sigma) / math.hypot(now.alpha, now.sigma)
-            )
-            large = large if then.sigma else 0.0
-            yield Stage(
-                now,
-                a=(then.alpha,),
-                b=(ratio * then.sigma,),
-                c=large if self.variance.startswith("fixed_large") else small,
-                c_range=self._range(small, large),
-            )
+        return ddpm_rows(levels, self.variance)
 
-    def _range(self, small: float, large: float) -> tuple[float, float] | None:
-        match self.variance:
-            case "learned_range":
-                return small, large
-            case "learned":
-                return 0.0, math.inf if small else 0.0
-        return None
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the model returns the variance of the noise, too."""
+        return self.variance.startswith("learned")
 
     @property
     def _method(self) -> str:
-        learned = self.variance.startswith("learned")
-        return f"DDPM({self.variance})" if learned else "DDPM"
+        return f"DDPM({self.variance})" if self.learns_variance else "DDPM"
 
-    def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if not self.variance.startswith("learned"):
-            return shape
-        if len(shape) < 2:
+    def _checked_sample(self, name: str, x: Array) -> tuple[Array, Any]:
+        carried, dtype = super()._checked_sample(name, x)
+        if self.learns_variance and len(carried.shape) < 2:
             raise ValueError(
-                f"variance {self.variance!r} needs samples with channels on axis 1, "
-                f"got shape {shape}"
+                f"{name} must have channels on axis 1 for variance {self.variance!r}, "
+                f"got shape {tuple(carried.shape)}"
             )
-        return shape[0], 2 * shape[1], *shape[2:]
+        return carried, dtype
 
-    def _read(self, output: Any, stage: Stage) -> tuple[Any, Any]:
-        if stage.c_range is None:
-            return output, stage.c
-        channels = output.shape[1] // 2
-        output, v = output[:, :channels], output[:, channels:]
-        if not stage.c:
+    def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
+        if not self.learns_variance:
+            return super()._take(output, state, noise, keep_denoised)
+        output, deviation = self._read(output, state)
+        index, fresh = state.index, None
+        if state.tableau.stages[index].c:
+            assert noise is not None
+            z = noise.draw(stage_place(index, state.tableau.spans[index]))
+            fresh = 1.0, deviation * z
+        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
+
+    def _read(self, output: Array, state: State) -> tuple[Array, Any]:
+        """Check what the model returned; return its prediction, and the deviation of the noise."""
+        x, c = state.carried, state.tableau.stages[state.index].c
+        shape = tuple(x.shape)
+        if self.learns_variance:
+            shape = (shape[0], 2 * shape[1], *shape[2:])
+        output = arrays.matching("the model's output", output, x, shape, state.t)
+        if not self.learns_variance:
+            return output, c
+        output, v = output[:, : x.shape[1]], output[:, x.shape[1] :]
+        if not c:
             return output, 0.0
         if self.variance == "learned":
             return output, _exp(0.5 * v)
-        small, large = stage.c_range
-        f = 0.5 * (v + 1.0)
-        return output, _exp(f * math.log(large) + (1.0 - f) * math.log(small))
+        now, then = state.tableau.levels[state.index : state.index + 2]
+        return output, deviation_in_range(v, *deviations(now, then))
 
 
-def _exp(array: Any) -> Any:
+def _exp(array: Array) -> Array:
     return array.exp() if hasattr(array, "exp") else np.exp(array)  # PyTorch has it as a method

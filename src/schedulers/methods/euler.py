@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
-from schedulers.methods.churn import ChurnedScheduler
+from schedulers.methods.ancestral import ancestral_split
+from schedulers.methods.churn import ChurnedScheduler, Raise
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
+
+
+def euler_rows(levels: tuple[Level, ...], raises: Sequence[Raise] | None = None) -> Iterator[Stage]:
+    """Rows of `Euler`: x' = alpha' D + sigma' e, then up to where churn raises the next level."""
+    raises = raises or [Raise(level) for level in levels]
+    for begin, then, up in zip(raises, levels[1:], raises[1:], strict=False):
+        yield Stage(begin.level, a=(up.scale * then.alpha,), b=(up.scale * then.sigma,), c=up.c)
+
+
+def euler_ancestral_rows(
+    levels: tuple[Level, ...], eta: float = 1.0, s_noise: float = 1.0
+) -> Iterator[Stage]:
+    """Rows of `EulerAncestral`: x' = alpha' (D + s_down e + s_up s_noise z)."""
+    for now, then in pairwise(levels):
+        down, up = ancestral_split(now, then, eta)
+        yield Stage(now, a=(then.alpha,), b=(then.sigma * down,), c=then.sigma * up * s_noise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +38,7 @@ class Euler(ChurnedScheduler):
 
         y' = y + (s' - s) e = D + s' e,
 
-    so x' = alpha' D + alpha' s' e. It is DDIM with eta = 0 in other words. First order, one
+    so x' = alpha' D + alpha' s' e. It is the same step as DDIM's with eta = 0. First order, one
     evaluation a step; deterministic unless `s_churn` is set (Algorithm 2).
 
     Parameters
@@ -35,7 +51,7 @@ class Euler(ChurnedScheduler):
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     References
     ----------
@@ -55,14 +71,7 @@ class Euler(ChurnedScheduler):
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        begins = self.raised(levels)
-        for now, then, raised in zip(begins, levels[1:], begins[1:], strict=False):
-            yield Stage(
-                now,
-                a=(raised.alpha,),
-                b=(raised.alpha * then.karras,),
-                c=self.raise_noise(then, raised),
-            )
+        return euler_rows(levels, self.raises(levels))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +84,7 @@ class EulerAncestral(Scheduler):
         s_up = eta s' sqrt(1 - s'**2 / s**2),      s_down = sqrt(s'**2 - s_up**2),
         y' = D + s_down e + s_up z.
 
-    It is DDIM with the same eta in other words. First order, one evaluation a step; stochastic
+    It is the same step as DDIM's with the same eta. First order, one evaluation a step; stochastic
     unless eta is 0.
 
     Parameters
@@ -83,14 +92,14 @@ class EulerAncestral(Scheduler):
     schedule, prediction_type, spacing, threshold
         As for `Scheduler`.
     eta : float
-        In [0, 1]; 0 is Euler, 1 is DDPM's posterior variance.
+        In [0, 1]; 0 is Euler, 1 has DDPM's posterior variance.
     s_noise : float
-        Standard deviation of the noise that is added, in units of s_up; at least 0.
+        Factor on the standard deviation of the noise that is added, at least 0.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     References
     ----------
@@ -117,16 +126,4 @@ class EulerAncestral(Scheduler):
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        for now, then in pairwise(levels):
-            s_up, s_down = 0.0, then.karras
-            if self.eta:
-                ratio = then.karras / now.karras
-                s_up = self.eta * then.karras * math.sqrt(1.0 - ratio**2)
-                # sqrt(s'**2 - s_up**2) without cancellation where eta is near 1
-                s_down *= math.hypot(math.sqrt(1.0 - self.eta**2), self.eta * ratio)
-            yield Stage(
-                now,
-                a=(then.alpha,),
-                b=(then.alpha * s_down,),
-                c=then.alpha * s_up * self.s_noise,
-            )
+        return euler_ancestral_rows(levels, self.eta, self.s_noise)

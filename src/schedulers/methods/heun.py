@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from schedulers.engine.tableau import Stage
-from schedulers.methods.churn import ChurnedScheduler
+from schedulers.methods.churn import ChurnedScheduler, Raise
+from schedulers.methods.slopes import check_finite_slope, stretch
 from schedulers.schedules.base import Level
+
+
+def heun_rows(levels: tuple[Level, ...], raises: Sequence[Raise] | None = None) -> Iterator[Stage]:
+    """Rows of `Heun`, each step's last row on to where churn raises the next level."""
+    raises = raises or [Raise(level) for level in levels]
+    for begin, then, up in zip(raises, levels[1:], raises[1:], strict=False):
+        if then.sigma == 0.0:
+            yield Stage(begin.level, a=(then.alpha,), b=(then.sigma,))
+        else:
+            yield from heun_step(begin.level, then, up)
+
+
+def heun_step(now: Level, then: Level, up: Raise) -> Iterator[Stage]:
+    """Rows of one step from `now` to `then`, raised from there.
+
+    In the estimates of the second row y = D' + s' e' - h e, with h = s' - s. So the step is
+    y' = D' + s' e' + h (e' - e) / 2.
+    """
+    check_finite_slope("Heun", now)
+    half = 0.5 * stretch(now, then)
+    yield Stage(now, a=(then.alpha,), b=(then.sigma,), ends_step=False)
+    a, b = (then.alpha,), (then.sigma + half, -half)
+    yield Stage(then, a=tuple(up.scale * w for w in a), b=tuple(up.scale * w for w in b), c=up.c)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +43,11 @@ class Heun(ChurnedScheduler):
 
         y* = y + (s' - s) e,      y' = y + (s' - s) (e + e') / 2.
 
-    The step that ends clean is Euler's alone, for want of an e' at s' = 0. Second order, two
+    The step that ends clean is Euler's alone, as there is no e' at s' = 0. Second order, two
     evaluations a step (2 steps - 1 in a run that ends clean); deterministic unless `s_churn` is
-    set. It cannot begin at alpha = 0, where s is infinite, and where a step falls from a very large
-    s to a much smaller one it multiplies the model's errors by s / s': a schedule that ends near
-    alpha = 0, as `cosine_betas` do, wants a spacing by sigma ("karras").
+    set. It cannot begin at alpha = 0, where s is infinite. A step from a very large s to a much
+    smaller s' multiplies the model's errors by s / s': with a schedule that ends near alpha = 0,
+    such as that of `cosine_betas`, use a spacing by sigma ("karras").
 
     Parameters
     ----------
@@ -35,7 +59,7 @@ class Heun(ChurnedScheduler):
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     References
     ----------
@@ -58,30 +82,4 @@ class Heun(ChurnedScheduler):
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        if levels[0].alpha == 0.0:
-            raise ValueError(
-                "Heun's first step is infinite from alpha = 0: begin at a level with alpha > 0, "
-                "such as by sigmas= or timesteps=, or use Euler, DDIM, EulerAncestral, DDPM or "
-                "PLMS(startup='lower_order')"
-            )
-        begins = self.raised(levels)
-        for now, then, raised in zip(begins, levels[1:], begins[1:], strict=False):
-            if then.sigma == 0.0:
-                yield Stage(now, a=(then.alpha,), b=(then.sigma,))
-            else:
-                yield from heun_step(now, then, raised, self.raise_noise(then, raised))
-
-
-def heun_step(now: Level, then: Level, raised: Level, c: float) -> Iterator[Stage]:
-    """Rows of one step from `now` to `then`, the second one on to `raised` with noise c z.
-
-    By the first row y = D' + s' e' - h e in terms of the second one's estimates, h = s' - s.
-    """
-    h = then.karras - now.karras
-    yield Stage(now, a=(then.alpha,), b=(then.sigma,), ends_step=False)
-    yield Stage(
-        then,
-        a=(raised.alpha,),
-        b=(raised.alpha * (then.karras + 0.5 * h), -raised.alpha * 0.5 * h),
-        c=c,
-    )
+        return heun_rows(levels, self.raises(levels))

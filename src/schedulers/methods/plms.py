@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
+from schedulers.methods.churn import Raise
 from schedulers.methods.heun import heun_step
+from schedulers.methods.slopes import check_finite_slope, stretch
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
+
+Middle = Callable[[Level, Level], Level]
 
 # Weights of the noise estimates of this step and of those before it, by order.
 ADAMS_BASHFORTH = (
@@ -20,6 +24,54 @@ ADAMS_BASHFORTH = (
     (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 )
 STARTUPS = ("lower_order", "heun", "runge_kutta")
+
+
+def plms_rows(
+    levels: tuple[Level, ...],
+    order: int = 4,
+    startup: str = "lower_order",
+    middle: Middle | None = None,
+) -> Iterator[Stage]:
+    """Rows of `PLMS`. For "runge_kutta", `middle` returns the level between a step's two ends."""
+    begun: list[int] = []  # evaluations made when each step began, the latest first
+    made = 0
+    for now, then in pairwise(levels):
+        begun = [made, *begun[: order - 1]]
+        ages = [made - before for before in begun]
+        starting_up = len(ages) < order and then.sigma > 0.0
+        if starting_up and startup == "runge_kutta":
+            assert middle is not None
+            rows = list(runge_kutta_step(now, middle(now, then), then))
+        elif starting_up and startup == "heun" and len(ages) == 1:
+            rows = list(heun_step(now, then, Raise(then)))
+        else:
+            rows = [adams_bashforth_step(now, then, ages)]
+        made += len(rows)
+        yield from rows
+
+
+def adams_bashforth_step(now: Level, then: Level, ages: list[int]) -> Stage:
+    """Row of y' = y + h sum_k w[k] e[-ages[k]], with y = D + s e and h = s' - s put in.
+
+    `ages` says how many evaluations ago this step and each earlier one began.
+    """
+    if len(ages) == 1:
+        return Stage(now, a=(then.alpha,), b=(then.sigma,))
+    h = stretch(now, then)
+    b = dict(zip(ages, (h * w for w in ADAMS_BASHFORTH[len(ages) - 1]), strict=True))
+    b[0] += then.sigma - h
+    return Stage(now, a=(then.alpha,), b=b)
+
+
+def runge_kutta_step(now: Level, middle: Level, then: Level) -> Iterator[Stage]:
+    """Rows of the classical method. Each begins anew from y, which the row before tells."""
+    check_finite_slope("Runge and Kutta", now)
+    h, half = stretch(now, then), stretch(now, middle)
+    yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
+    yield Stage(middle, a=(middle.alpha,), b=(middle.sigma + half, -half), ends_step=False)
+    back = then.alpha * (middle.karras - now.karras)
+    yield Stage(middle, a=(then.alpha,), b=(then.sigma + back, -back), ends_step=False)
+    yield Stage(then, a=(then.alpha,), b=(then.sigma + h / 6, h / 3 - h, h / 3, h / 6))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +95,18 @@ class PLMS(Scheduler):
     order : int
         Number of noise estimates, 1 to 4; 1 is DDIM with eta = 0.
     startup : str
-        What the first steps do, for want of earlier estimates: "lower_order" takes the orders
-        1, 2, ... that there are estimates for; "heun" takes one step of Heun's method (eq. 22; two
-        evaluations), then lower orders (Stable Diffusion's); "runge_kutta" takes order - 1 steps of
-        the classical fourth-order Runge-Kutta method (eq. 13; four evaluations each), with the
-        middle at (s + s') / 2, for which it is of fourth order, and not at the middle time. A
-        start-up step that ends clean takes a lower order in any case. Only "lower_order" can begin
-        at alpha = 0, and near there the others have Heun's trouble (see `Heun`).
+        What the first steps do, which have no earlier estimates. "lower_order" takes the orders
+        1, 2, ... in turn. "heun" takes one step of Heun's method (eq. 22; two evaluations), then
+        lower orders (as Stable Diffusion does). "runge_kutta" takes order - 1 steps of the
+        classical fourth-order Runge-Kutta method (eq. 13; four evaluations each), with the middle
+        at (s + s') / 2, which makes it of fourth order, and not at the middle time. A start-up step
+        that ends clean takes a lower order in any case. Only "lower_order" can begin at alpha = 0;
+        near there the others multiply the model's errors, as `Heun` does.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     References
     ----------
@@ -82,57 +134,7 @@ class PLMS(Scheduler):
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        begun: list[int] = []  # evaluations that were made when each step began, the latest first
-        made = 0
-        for now, then in pairwise(levels):
-            begun = [made, *begun[: self.order - 1]]
-            for stage in self._rows(now, then, [made - before for before in begun]):
-                made += 1
-                yield stage
-
-    def _rows(self, now: Level, then: Level, ages: list[int]) -> Iterator[Stage]:
-        """Rows of a step, given how many evaluations ago this and each earlier step began."""
-        order = min(self.order, len(ages))
-        if order < self.order and self.startup != "lower_order" and then.sigma > 0.0:
-            if now.alpha == 0.0:
-                raise ValueError(
-                    f"startup must be 'lower_order' where the run begins at alpha = 0, from which "
-                    f"the step of {self.startup!r} is infinite"
-                )
-            if self.startup == "runge_kutta":
-                return self._runge_kutta(now, then)
-            if len(ages) == 1:
-                return heun_step(now, then, then, 0.0)
-        return self._multistep(now, then, ages[:order])
-
-    def _multistep(self, now: Level, then: Level, ages: list[int]) -> Iterator[Stage]:
-        """Row of Adams and Bashforth, y = D + s e put in."""
-        if len(ages) == 1:
-            yield Stage(now, a=(then.alpha,), b=(then.sigma,))
-            return
-        h = then.karras - now.karras
-        b = [0.0] * (ages[-1] + 1)
-        b[0] = then.alpha * now.karras
-        for age, weight in zip(ages, ADAMS_BASHFORTH[len(ages) - 1], strict=True):
-            b[age] += then.alpha * h * weight
-        yield Stage(now, a=(then.alpha,), b=tuple(b))
-
-    def _runge_kutta(self, now: Level, then: Level) -> Iterator[Stage]:
-        """Rows of the classical method; each begins anew from y, which the row before tells."""
-        s, s_next = now.karras, then.karras
-        middle = self._middle(now, then)
-        s_middle = middle.karras
-        h, half = s_next - s, s_middle - s
-        yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
-        b = (s_middle + half, -half)
-        yield Stage(middle, (middle.alpha,), tuple(middle.alpha * w for w in b), ends_step=False)
-        b = (s_middle + h, -half)
-        yield Stage(middle, (then.alpha,), tuple(then.alpha * w for w in b), ends_step=False)
-        b4 = (s_next + h / 6, h / 3 - h, h / 3, h / 6)
-        yield Stage(then, (then.alpha,), tuple(then.alpha * w for w in b4))
+        return plms_rows(levels, self.order, self.startup, self._middle)
 
     def _middle(self, now: Level, then: Level) -> Level:
-        """Level in the middle of a step of Runge and Kutta."""
-        s = 0.5 * (now.karras + then.karras)
-        (middle,) = self.schedule.levels(self.schedule.timestep([s]))
-        return middle
+        return self.schedule.level(0.5 * (now.karras + then.karras))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from schedulers import _checks
+from schedulers.schedules.elementary import log
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -37,6 +38,11 @@ class Level(NamedTuple):
     def karras(self) -> float:
         """Karras's sigma, sigma / alpha; infinite where alpha is 0."""
         return self.sigma / self.alpha if self.alpha else math.inf
+
+    @property
+    def flow_time(self) -> float:
+        """Time of rectified flow with the same sigma / alpha, s / (1 + s); finite at alpha = 0."""
+        return self.sigma / (self.alpha + self.sigma)
 
 
 class NoiseSchedule(ABC):
@@ -106,7 +112,7 @@ class NoiseSchedule(ABC):
         ValueError
             If a time is NaN, infinite or outside the schedule.
         """
-        return _like(t, self._path(self._checked(t))[0])
+        return _shaped(t, self._path(self._checked(t))[0])
 
     @overload
     def sigma(self, t: float) -> float: ...
@@ -114,7 +120,7 @@ class NoiseSchedule(ABC):
     def sigma(self, t: ArrayLike) -> Any: ...
     def sigma(self, t: ArrayLike) -> Any:
         """Scale of the noise at time t; parameters, returns and errors as for `alpha`."""
-        return _like(t, self._path(self._checked(t))[1])
+        return _shaped(t, self._path(self._checked(t))[1])
 
     @overload
     def karras_sigma(self, t: float) -> float: ...
@@ -124,7 +130,7 @@ class NoiseSchedule(ABC):
         """Karras's sigma, sigma(t) / alpha(t); parameters, returns and errors as for `alpha`."""
         alpha, sigma = self._path(self._checked(t))
         with np.errstate(divide="ignore"):
-            return _like(t, sigma / alpha)
+            return _shaped(t, sigma / alpha)
 
     @overload
     def log_snr(self, t: float) -> float: ...
@@ -138,7 +144,7 @@ class NoiseSchedule(ABC):
         """
         alpha, sigma = self._path(self._checked(t))
         with np.errstate(divide="ignore"):
-            return _like(t, 2.0 * (np.log(alpha) - np.log(sigma)))
+            return _shaped(t, 2.0 * (log(alpha) - log(sigma)))
 
     @overload
     def timestep(self, sigmas: float) -> float: ...
@@ -171,20 +177,54 @@ class NoiseSchedule(ABC):
         array([0.75, 0.5 , 0.  ])
         """
         values = _checks.array("sigmas", sigmas, infinite=True)
+        return _shaped(sigmas, self._timestep("sigmas", values))
+
+    def _timestep(self, name: str, values: Floats) -> Floats:
         low, high = self._karras_range()
         reaches_infinity = self._path(np.array([self.t_end]))[0][0] == 0.0
         inside = (values >= low * (1 - _END_RTOL)) & (values <= high * (1 + _END_RTOL))
         outside = values[~np.where(values == math.inf, reaches_infinity, inside)]
         if outside.size:
             raise ValueError(
-                f"sigmas must be finite and lie in [{low:g}, {high:g}], which is where sigma/alpha "
+                f"{name} must be finite and lie in [{low:g}, {high:g}], which is where sigma/alpha "
                 f"goes for {self!r}, got {float(outside[0])!r}"
             )
         times = np.full(values.shape, float(self.t_end))
         finite = np.isfinite(values)
         if finite.any():
             times[finite] = np.minimum(self._time(np.clip(values[finite], low, high)), self.t_end)
-        return _like(sigmas, times)
+        return times
+
+    def level(self, sigma: float) -> Level:
+        """Noise level at a value of Karras's sigma.
+
+        Parameters
+        ----------
+        sigma : float
+            Value of sigma / alpha; 0 is the clean level, and infinity is alpha = 0 if the schedule
+            reaches it.
+
+        Returns
+        -------
+        Level
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `sigma` is not a real number, is NaN or negative, or is outside the schedule, as for
+            `timestep`.
+
+        Examples
+        --------
+        >>> from schedulers import FlowSchedule
+        >>> FlowSchedule().level(3.0)
+        Level(t=0.75, alpha=0.25, sigma=0.75)
+        """
+        value = _checks.real("sigma", sigma, at_least=0.0, finite=False)
+        if value == 0.0:
+            return self.clean
+        (level,) = self.levels(self._timestep("sigma", np.array([value])))
+        return level
 
     def levels(self, timesteps: ArrayLike) -> tuple[Level, ...]:
         """Noise levels at a sequence of times, as Python numbers.
@@ -222,5 +262,5 @@ class NoiseSchedule(ABC):
         return self._karras_range()[1]
 
 
-def _like(given: ArrayLike, result: Floats) -> Any:
+def _shaped(given: ArrayLike, result: Floats) -> Any:
     return result if np.ndim(given) else float(result)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedulers import _checks
+from schedulers.schedules.elementary import cos, exp, expm1, log, log1p, softplus
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -78,7 +79,7 @@ def sigmoid_betas(
     array([0.101, 0.3  , 0.499])
     """
     n, start, end = _checked_ends(num_train_timesteps, beta_start, beta_end)
-    return start + (end - start) / (1.0 + np.exp(-np.linspace(-6.0, 6.0, n)))
+    return start + (end - start) / (1.0 + exp(-np.linspace(-6.0, 6.0, n)))
 
 
 def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0.999) -> Floats:
@@ -113,7 +114,7 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0
     s = _checks.real("s", s, at_least=0.0)
 
     def log_alphas_cumprod(t: Floats) -> Floats:
-        return 2.0 * np.log(np.cos((t + s) / (1.0 + s) * 0.5 * math.pi))
+        return 2.0 * log(cos((t + s) / (1.0 + s) * 0.5 * math.pi))
 
     return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta)
 
@@ -154,8 +155,8 @@ def laplace_betas(
 
     def log_alphas_cumprod(t: Floats) -> Floats:
         with np.errstate(divide="ignore"):  # the ends, log SNR = +-infinity
-            log_snr = mu - b * np.sign(0.5 - t) * np.log1p(-2.0 * np.abs(t - 0.5))
-        return -np.logaddexp(0.0, -log_snr)
+            log_snr = mu - b * np.sign(0.5 - t) * log1p(-2.0 * np.abs(t - 0.5))
+        return -softplus(-log_snr)
 
     return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta)
 
@@ -215,7 +216,7 @@ def _betas_of(log_alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: 
     n = _checks.integer("num_train_timesteps", n, at_least=1)
     logs = log_alphas_cumprod(np.arange(n + 1) / n)
     # 1 - ratio, from the logs: a small beta keeps its digits.
-    betas = np.minimum(-np.expm1(np.diff(logs)), _fraction("max_beta", max_beta))
+    betas = np.minimum(-expm1(np.diff(logs)), _fraction("max_beta", max_beta))
     if not betas.min() > 0.0:
         raise ValueError("the schedule's parameters must give betas above 0, got one of 0")
     return betas

@@ -10,6 +10,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.schedules.base import NoiseSchedule
+from schedulers.schedules.elementary import arctan2, exp, expm1, log, log1p, sin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,12 +56,12 @@ class VPSchedule(NoiseSchedule):
 
     def _path(self, t: Floats) -> tuple[Floats, Floats]:
         integral = 0.5 * (self.beta_max - self.beta_min) * t**2 + self.beta_min * t
-        return np.exp(-0.5 * integral), np.sqrt(-np.expm1(-integral))
+        return exp(-0.5 * integral), np.sqrt(-expm1(-integral))
 
     def _time(self, sigmas: Floats) -> Floats:
         # log(1 + s**2) is the integral of beta; then the quadratic's root without cancellation.
         low, high = np.minimum(sigmas, 1.0), np.maximum(sigmas, 1.0)
-        integral = 2.0 * np.log(high) + np.log1p((low / high) ** 2)  # s**2 may overflow
+        integral = 2.0 * log(high) + log1p((low / high) ** 2)  # s**2 may overflow
         slope = self.beta_max - self.beta_min
         return 2.0 * integral / (self.beta_min + np.sqrt(self.beta_min**2 + 2 * slope * integral))
 
@@ -196,8 +197,8 @@ class CosineSchedule(NoiseSchedule):
         left = 0.5 * math.pi * (1.0 - t) / (1.0 + self.s)
         scale = math.cos(self._start)
         return (
-            np.sin(left) / scale,
-            np.sqrt(np.sin(angle) * np.sin(angle + 2.0 * self._start)) / scale,
+            sin(left) / scale,
+            np.sqrt(sin(angle) * sin(angle + 2.0 * self._start)) / scale,
         )
 
     def _time(self, sigmas: Floats) -> Floats:
@@ -205,7 +206,7 @@ class CosineSchedule(NoiseSchedule):
         sin, cos = math.sin(self._start), math.cos(self._start)
         sin_theta = np.hypot(sin, cos * sigma)
         # theta - theta(0) by its sine and cosine, the sine written without cancellation.
-        angle = np.arctan2(
+        angle = arctan2(
             cos * sigma**2 / np.where(sigma > 0.0, sin_theta + sin * alpha, 1.0),
             cos**2 * alpha + sin * sin_theta,
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.schedules.base import NoiseSchedule
+from schedulers.schedules.elementary import exp, expm1, log, log1p
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -72,9 +73,9 @@ class DiscreteSchedule(NoiseSchedule):
             )
         products = np.cumprod(1.0 - variances, dtype=np.float64)
         with np.errstate(divide="ignore"):  # a last beta of 1
-            logs = np.cumsum(np.log1p(-variances))
+            logs = np.cumsum(log1p(-variances))
         # 1 - alphas_cumprod from the logs: small betas keep their digits.
-        self.__setstate__((variances, products, np.sqrt(-np.expm1(logs))))
+        self.__setstate__((variances, products, np.sqrt(-expm1(logs))))
         if not np.all(self._sigmas[1:] > self._sigmas[:-1]):
             raise ValueError(
                 "betas must give levels that differ, got some too small or too many to tell apart "
@@ -198,15 +199,15 @@ class DiscreteSchedule(NoiseSchedule):
         above = np.ceil(t).astype(int)
         own = below == above
         with np.errstate(invalid="ignore"):  # inf - inf at an own level, whose s is not used
-            log_s = np.log(self._sigmas)
-            s = np.exp(log_s[below] + (t - below) * (log_s[above] - log_s[below]))
+            log_s = log(self._sigmas)
+            s = exp(log_s[below] + (t - below) * (log_s[above] - log_s[below]))
             alpha = np.where(own, self._alphas[below], 1.0 / np.hypot(1.0, s))
             sigma = np.where(own, self._noise_scales[below], s / np.hypot(1.0, s))
         return alpha, sigma
 
     def _time(self, sigmas: Floats) -> Floats:
         finite = self._sigmas[np.isfinite(self._sigmas)]
-        times = np.interp(np.log(sigmas), np.log(finite), np.arange(len(finite)))
+        times = np.interp(log(sigmas), log(finite), np.arange(len(finite)))
         nearest = np.rint(times)
         own = np.abs(sigmas / self._sigmas[nearest.astype(int)] - 1.0) <= _LEVEL_RTOL
         return np.where(own, nearest, times)

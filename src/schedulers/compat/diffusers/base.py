@@ -14,12 +14,11 @@ from schedulers.compat.diffusers.grids import SPACINGS
 from schedulers.compat.diffusers.runs import Grids
 from schedulers.engine import arrays
 from schedulers.engine.arrays import cast
-from schedulers.engine.noise import alike
-from schedulers.engine.parameterization import UNDEFINED_AT_ALPHA_0
-from schedulers.engine.tableau import Stage, State, Tableau, advance
+from schedulers.engine.parameterization import check_defined
+from schedulers.engine.state import State, advance
+from schedulers.engine.tableau import Stage, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
 from schedulers.schedules.base import Level
-from schedulers.schedules.continuous import VESchedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 Array = Any
 Threshold = StaticThreshold | DynamicThreshold | None
 
-# The core's schedulers are asked for their rows between given levels, for which they look at no
-# schedule; they want one all the same.
-ANY_SCHEDULE = VESchedule()
 CLEAN = Level(-1, 1.0, 0.0)
 
 
@@ -120,11 +116,7 @@ class SchedulerBase(Configured):
 
     def _one_step(self, now: Level, then: Level, stage: Stage) -> Tableau:
         """Tableau of one row, between levels at which the model's output says something of x_0."""
-        if now.alpha == 0.0 and self._predicts in UNDEFINED_AT_ALPHA_0:
-            raise ValueError(
-                f"prediction_type must be 'v_prediction' or 'sample' at timestep {now.t:g}, where "
-                f"alpha is 0 and noise says nothing of x_0; got {self._predicts!r}"
-            )
+        check_defined(self._predicts, now)
         return Tableau(type(self).__name__, (now, then), (stage,))
 
     def _take(
@@ -132,8 +124,8 @@ class SchedulerBase(Configured):
     ) -> State:
         """Take a row on the engine."""
         x = state.carried
-        output, _ = arrays.like("model_output", output, x, tuple(x.shape), state.t)
-        return advance(state, output, self._predicts, threshold, noise, keep_denoised=True)
+        output = arrays.matching("model_output", output, x, tuple(x.shape), state.t)
+        return advance(state, output, self._predicts, threshold, noise)
 
     @property
     def _predicts(self) -> str:
@@ -161,7 +153,7 @@ class SchedulerBase(Configured):
                 f"noise must have the shape of the samples, {tuple(x.shape)}, "
                 f"got {tuple(noise.shape)}"
             )
-        a, b = (_per_sample(scale, x) for scale in scales)
+        a, b = (arrays.per_sample(scale, x) for scale in scales)
         return a * x + b * noise
 
 
@@ -187,7 +179,7 @@ class CappedThreshold(DynamicThreshold):
         else:
             s = np.quantile(np.asarray(flat), self.quantile, axis=1)
         most: float = vars(self)["most"]
-        column = _per_sample(np.minimum(np.maximum(s, self.limit), most), denoised)
+        column = arrays.per_sample(np.minimum(np.maximum(s, self.limit), most), denoised)
         return denoised.clip(-column, column) * (self.limit / column)
 
 
@@ -213,9 +205,3 @@ def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:
             f"{name} must be one, or one for each of the {count} samples, got shape {times.shape}"
         )
     return times
-
-
-def _per_sample(values: Any, like: Array) -> Any:
-    """Return numbers that can be multiplied with an array along its axis 0."""
-    column = np.asarray(values, np.float64).reshape(-1, *(1,) * (len(like.shape) - 1))
-    return alike(column, like)

@@ -8,6 +8,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.grids import beta_sigmas, exponential_sigmas, karras_sigmas
+from schedulers.schedules.elementary import log
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -70,7 +71,7 @@ def times_of(sigmas: Floats, training: Floats) -> Floats:
     A sigma lies above the last training level that is not above it: with zero terminal SNR, where
     the last sigma is cut to be finite, those before it may be larger.
     """
-    logs, levels = np.log(np.maximum(sigmas, 1e-10)), np.log(training)
+    logs, levels = log(np.maximum(sigmas, 1e-10)), log(training)
     if len(levels) == 1:
         return np.zeros_like(logs)
     reached = logs[:, None] >= levels

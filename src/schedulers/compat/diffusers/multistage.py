@@ -7,7 +7,8 @@ from typing import Any
 
 from schedulers.compat.diffusers.base import SchedulerBase
 from schedulers.compat.diffusers.runs import Runs
-from schedulers.engine.tableau import State, Tableau
+from schedulers.engine.state import State
+from schedulers.engine.tableau import Tableau
 from schedulers.schedules.base import Level
 
 Array = Any

@@ -9,8 +9,8 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.engine import arrays
-from schedulers.engine.noise import checked_noise, draw, stage_place
-from schedulers.engine.tableau import State
+from schedulers.engine.noise import Noise, stage_place
+from schedulers.engine.state import State
 from schedulers.schedules.base import Level
 
 Array = Any
@@ -22,23 +22,22 @@ def fresh(generator: Any, given: Any, state: State, index: int, *levels: Level) 
     if given is not None:
         if generator is not None:
             raise ValueError("generator and variance_noise must not both be given")
-        given, _ = arrays.like("variance_noise", given, like, tuple(like.shape))
+        given = arrays.matching("variance_noise", given, like, tuple(like.shape))
         return np.array(given) if isinstance(given, np.ndarray) else given
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(like, torch.Tensor):
         generators = generator if isinstance(generator, (list, tuple)) else [generator]
         if all(one is None or isinstance(one, torch.Generator) for one in generators):
             return _of_torch(torch, generators, like, state.dtype)
-    # A run's part of a Brownian path is that between the s / (1 + s) of its ends.
-    high, low = (level.sigma / (level.alpha + level.sigma) for level in levels)
+    now, then = levels
+    place = stage_place(index, (then.flow_time, now.flow_time))
     try:
-        source = checked_noise(generator)
+        return Noise.bind(generator, like).draw(place)
     except (TypeError, ValueError):
         raise TypeError(
             f"generator must be None, an int, a numpy.random.Generator or what else rng may be, or "
             f"a torch.Generator for torch tensors; got {_checks.shown(generator)}"
         ) from None
-    return draw(source, stage_place(index, (low, high)), like)
 
 
 def _of_torch(torch: Any, generators: Any, like: Array, dtype: Any) -> Array:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from schedulers.compat.diffusers.base import ANY_SCHEDULE
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import spaced
 from schedulers.compat.diffusers.multistage import Multistage
 from schedulers.compat.diffusers.variance_preserving import VariancePreserving
 from schedulers.engine.tableau import Tableau
-from schedulers.methods.plms import PLMS
+from schedulers.methods.plms import plms_rows
 from schedulers.schedules.base import Level
 
 Array = Any
@@ -84,10 +81,11 @@ class PNDMScheduler(Multistage, VariancePreserving):
         startup = "heun" if self.config.skip_prk_steps else "runge_kutta"
         if first or len(levels) == 2:
             startup = "lower_order"
-        method = _PLMS(ANY_SCHEDULE, startup=startup, middle=self._middle)
-        return Tableau(type(self).__name__, levels, tuple(method.stages(levels)))
+        rows = plms_rows(levels, startup=startup, middle=self._middle)
+        return Tableau(type(self).__name__, levels, tuple(rows))
 
-    def _middle(self, then: Level) -> Level:
+    def _middle(self, now: Level, then: Level) -> Level:
+        """Return the level of the middle time, as diffusers has it."""
         return self._level(int(then.t) + self._half)
 
     def step(
@@ -113,13 +111,3 @@ class PNDMScheduler(Multistage, VariancePreserving):
             raise ValueError("set_timesteps must be called before step")
         t = self._checked_time(timestep)
         return self._advance(model_output, t, sample, return_dict, denoised=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _PLMS(PLMS):
-    """The core's method, with the middle of a Runge-Kutta step by the time that it ends at."""
-
-    middle: Callable[[Level], Level]
-
-    def _middle(self, now: Level, then: Level) -> Level:
-        return self.middle(then)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from schedulers.engine.tableau import State
+from schedulers.engine.state import State
 
 Array = Any
 

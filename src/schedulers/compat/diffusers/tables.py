@@ -15,6 +15,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.schedules.betas import cosine_betas
+from schedulers.schedules.elementary import exp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ def _of_kind(kind: str, n: int, start: float, end: float) -> Floats:
         case "squaredcos_cap_v2":
             return cosine_betas(n).astype(np.float32)
         case "sigmoid":
-            logistic = 1.0 / (1.0 + np.exp(-_uniform(-6.0, 6.0, n).astype(np.float64)))
+            logistic = 1.0 / (1.0 + exp(-_uniform(-6.0, 6.0, n).astype(np.float64)))
             return logistic.astype(np.float32) * np.float32(end - start) + np.float32(start)
         case "laplace":
             return _of_product(_laplace, n)

@@ -15,21 +15,17 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import (
-    ANY_SCHEDULE,
-    SchedulerBase,
-    Threshold,
-    number,
-    numbers,
-)
+from schedulers.compat.diffusers.base import SchedulerBase, Threshold, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
 from schedulers.compat.diffusers.multistage import Multistage
 from schedulers.compat.diffusers.noise import fresh
-from schedulers.engine.tableau import Stage, State, Tableau
-from schedulers.methods.euler import Euler, EulerAncestral
-from schedulers.methods.heun import Heun
+from schedulers.engine.state import State
+from schedulers.engine.tableau import Stage, Tableau
+from schedulers.methods.euler import euler_ancestral_rows, euler_rows
+from schedulers.methods.heun import heun_rows
 from schedulers.schedules.base import Level
+from schedulers.schedules.elementary import exp, log
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -236,7 +232,7 @@ class EulerDiscreteScheduler(SingleStage):
         """Times as the model is told them: log(sigma) / 4, as EDM has it, where that is asked."""
         config = self.config
         if config.timestep_type == "continuous" and self._predicts == "v_prediction":
-            return 0.25 * np.log(sigmas[:-1])
+            return 0.25 * log(sigmas[:-1])
         return times
 
     def set_timesteps(
@@ -277,8 +273,8 @@ class EulerDiscreteScheduler(SingleStage):
             steps = len(times)
             values = self._at(times)
             if self.config.interpolation_type == "log_linear":
-                last, first = np.log(self._training[[0, -1]]).tolist()
-                values = np.exp(np.linspace(first, last, steps + 1))
+                last, first = log(self._training[[0, -1]]).tolist()
+                values = exp(np.linspace(first, last, steps + 1))
             times, values = self._remap(times, values)
             end = self._training[0] if self.config.final_sigmas_type == "sigma_min" else 0.0
             values = np.append(values, end)
@@ -326,7 +322,7 @@ class EulerDiscreteScheduler(SingleStage):
         if gamma and s_tmin <= now.sigma <= s_tmax:
             stage = self._churned(now, then, gamma, _checks.real("s_noise", s_noise, at_least=0.0))
         else:
-            (stage,) = Euler(ANY_SCHEDULE).stages((now, then))
+            (stage,) = euler_rows((now, then))
         result = self._step(model_output, index, sample, stage, generator)
         return result if return_dict else result.to_tuple()
 
@@ -396,7 +392,7 @@ class EulerAncestralDiscreteScheduler(SingleStage):
         index = self._index(timestep)
         levels = self._levels_of(index)
         _check_falling([level.sigma for level in levels])
-        (stage,) = EulerAncestral(ANY_SCHEDULE).stages(levels)
+        (stage,) = euler_ancestral_rows(levels)
         result = self._step(model_output, index, sample, stage, generator)
         return result if return_dict else result.to_tuple()
 
@@ -488,7 +484,7 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
 
     def _tableau(self, first: int) -> Tableau:
         levels = self._levels[first:]
-        return Tableau(type(self).__name__, levels, tuple(Heun(ANY_SCHEDULE).stages(levels)))
+        return Tableau(type(self).__name__, levels, tuple(heun_rows(levels)))
 
     def step(
         self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True

@@ -10,7 +10,6 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers.base import (
-    ANY_SCHEDULE,
     CLEAN,
     SchedulerBase,
     number,
@@ -20,8 +19,8 @@ from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, spaced
 from schedulers.compat.diffusers.noise import fresh
 from schedulers.engine.tableau import Tableau
-from schedulers.methods.ddim import DDIM
-from schedulers.methods.ddpm import DDPM, VARIANCES
+from schedulers.methods.ddim import ddim_rows
+from schedulers.methods.ddpm import VARIANCES, ddpm_rows, deviation_in_range, deviations
 from schedulers.schedules.base import Level
 
 Array = Any
@@ -187,7 +186,7 @@ class DDIMScheduler(VariancePreserving):
         if tableau is None:
             after = self._next_time(t)
             levels = self._level(t), self._final if after < 0 else self._level(after)
-            (stage,) = DDIM(ANY_SCHEDULE, eta=eta).stages(levels)
+            (stage,) = ddim_rows(levels, eta)
             tableau = self._steps_made[t, eta] = self._one_step(*levels, stage)
         return tableau
 
@@ -229,7 +228,8 @@ class DDIMScheduler(VariancePreserving):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
-        tableau = self._row(self._checked_time(timestep), _checks.real("eta", eta))
+        eta = _checks.real("eta", eta, at_least=0.0, at_most=1.0)
+        tableau = self._row(self._checked_time(timestep), eta)
         self._grids.check(sample, self._times)
         state = self._begun(tableau, sample)
         stage, noise = tableau.stages[0], None
@@ -309,13 +309,24 @@ class DDPMScheduler(VariancePreserving):
         if tableau is None:
             after = self._next_time(t)
             levels = self._level(t), CLEAN if after < 0 else self._level(after)
-            (stage,) = DDPM(ANY_SCHEDULE, variance=self.variance_type).stages(levels)
-            if self.config.diffusers_steps and after < 0 < t:
-                small, large = 1e-10, levels[0].sigma  # the variance's floor there, and beta
+            (stage,) = ddpm_rows(levels, self.variance_type)
+            if self._noisy_end(levels):
+                small, large = self._deviations(levels)
                 c = large if self.variance_type.startswith("fixed_large") else small
-                stage = replace(stage, c=c, c_range=(small, large))
+                stage = replace(stage, c=c)
             tableau = self._steps_made[t] = self._one_step(*levels, stage)
         return tableau
+
+    def _noisy_end(self, levels: tuple[Level, ...]) -> bool:
+        """Whether a step adds noise to the clean sample, as those of diffusers do."""
+        now, then = levels
+        return bool(self.config.diffusers_steps and then.sigma == 0.0 and now.t > 0)
+
+    def _deviations(self, levels: tuple[Level, ...]) -> tuple[float, float]:
+        """Return the deviations between which a model that learned its variance chooses."""
+        if self._noisy_end(levels):
+            return 1e-10, levels[0].sigma  # the floor of the variance there, and beta
+        return deviations(*levels)
 
     def _noise(self, tableau: Tableau, variance: Any, z: Any) -> Any:
         """Return the weight of fresh noise, by the model where it learned it, and the noise."""
@@ -328,9 +339,7 @@ class DDPMScheduler(VariancePreserving):
                 )
             return 1.0, variance**0.5 * z()
         if self.variance_type == "learned_range":
-            assert stage.c_range is not None
-            small, large = stage.c_range
-            return 1.0, small * (large / small) ** (0.5 * (variance + 1.0)) * z()
+            return 1.0, deviation_in_range(variance, *self._deviations(tableau.levels)) * z()
         return stage.c, z()
 
     def step(

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,21 +15,22 @@ import numpy as np
 from schedulers import _checks
 from schedulers.denoisers import per_sample
 from schedulers.engine import arrays
-from schedulers.engine.noise import START, check_drawable, draw
-from schedulers.engine.tableau import State, Tableau
-from schedulers.methods.ddim import DDIM
-from schedulers.methods.euler import Euler, EulerAncestral
-from schedulers.methods.heun import Heun
-from schedulers.scheduler import Scheduler
+from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.noise import START, Noise
+from schedulers.engine.state import State, advance, lent
+from schedulers.engine.tableau import Stage, Tableau
+from schedulers.methods.churn import Raise, raises
+from schedulers.methods.ddim import ddim_rows
+from schedulers.methods.euler import euler_ancestral_rows, euler_rows
+from schedulers.methods.heun import heun_rows
 from schedulers.schedules.base import Level
-from schedulers.schedules.continuous import VESchedule
 
 Array = Any
 Model = Callable[..., Array]
 NoiseSampler = Callable[[Any, Any], Array]
 Callback = Callable[[dict[str, Any]], object]
-
-_VE = VESchedule()
+Rows = Callable[..., Iterable[Stage]]
+Raises = Callable[[tuple[Level, ...]], tuple[Raise, ...]]
 
 
 def sample_euler(
@@ -96,14 +98,9 @@ def sample_euler(
     >>> sample_euler(model, x, get_sigmas_karras(200, 0.01, 80.0)).round(2)
     array([[ 0.99, -0.49]])
     """
-    scheduler = Euler(
-        _VE,
-        prediction_type="sample",
-        s_churn=s_churn,
-        s_tmin=_bound("s_tmin", s_tmin, sigmas),
-        s_tmax=_bound("s_tmax", s_tmax, sigmas),
-    )
-    return _run(scheduler, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
+    churn = _churn(sigmas, s_churn, s_tmin, s_tmax)
+    tableau = _tableau("Euler", euler_rows, sigmas, churn)
+    return _run(tableau, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
 
 
 def sample_euler_ancestral(
@@ -168,12 +165,9 @@ def sample_euler_ancestral(
     def s_up(now: Level, then: Level) -> float:
         return then.sigma * min(1.0, eta * math.sqrt(1.0 - (then.sigma / now.sigma) ** 2))
 
-    scheduler: Scheduler
-    if eta <= 1.0:
-        scheduler = EulerAncestral(_VE, prediction_type="sample", eta=eta)
-    else:
-        scheduler = DDIM(_VE, prediction_type="sample", sigma=s_up)
-    return _run(scheduler, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
+    rows = partial(euler_ancestral_rows, eta=eta) if eta <= 1.0 else partial(ddim_rows, sigma=s_up)
+    tableau = _tableau("EulerAncestral", rows, sigmas)
+    return _run(tableau, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
 
 
 def sample_heun(
@@ -204,14 +198,9 @@ def sample_heun(
     >>> sample_heun(model, x, get_sigmas_karras(50, 0.01, 80.0)).round(2)
     array([[ 1. , -0.5]])
     """
-    scheduler = Heun(
-        _VE,
-        prediction_type="sample",
-        s_churn=s_churn,
-        s_tmin=_bound("s_tmin", s_tmin, sigmas),
-        s_tmax=_bound("s_tmax", s_tmax, sigmas),
-    )
-    return _run(scheduler, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
+    churn = _churn(sigmas, s_churn, s_tmin, s_tmax)
+    tableau = _tableau("Heun", heun_rows, sigmas, churn)
+    return _run(tableau, model, x, sigmas, extra_args, callback, disable, s_noise, noise_sampler)
 
 
 def _floats(sigmas: Array) -> list[float]:
@@ -232,8 +221,31 @@ def _bound(name: str, value: float, sigmas: Array) -> float:
     return float(np.float32(bound)) if single else bound
 
 
+def _level(sigma: float) -> Level:
+    return Level(sigma, 1.0, sigma)
+
+
+def _churn(sigmas: Array, s_churn: float, s_tmin: float, s_tmax: float) -> Raises:
+    """Return what raises levels: churn's arguments, checked and bound."""
+    s_churn = _checks.real("s_churn", s_churn, at_least=0.0)
+    s_tmin = _checks.real("s_tmin", _bound("s_tmin", s_tmin, sigmas), at_least=0.0, finite=False)
+    s_tmax = _checks.real("s_tmax", _bound("s_tmax", s_tmax, sigmas), at_least=s_tmin, finite=False)
+    return lambda levels: raises(levels, _level, s_churn, s_tmin, s_tmax)
+
+
+def _tableau(method: str, rows: Rows, sigmas: Array, churn: Raises | None = None) -> Tableau | None:
+    """Return the tableau of a run at the given levels, in whatever order they are."""
+    levels = tuple(map(_level, _floats(sigmas)))
+    if len(levels) == 1:
+        return None  # a run of no steps
+    if churn is None:
+        return Tableau(method, levels, tuple(rows(levels)))
+    ups = churn(levels)
+    return Tableau(method, levels, tuple(rows(levels, ups)), (ups[0].scale, ups[0].c))
+
+
 def _run(
-    scheduler: Scheduler,
+    tableau: Tableau | None,
     model: Model,
     x: Array,
     sigmas: Array,
@@ -243,52 +255,63 @@ def _run(
     s_noise: float,
     noise_sampler: NoiseSampler | None,
 ) -> Array:
-    """Run a scheduler at the given levels, in whatever order they are."""
+    """Take the rows of a tableau."""
     _checks.function("model", model, "(x, sigma, **extra_args)")
     if callback is not None:
         _checks.function("callback", callback, "(info)")
     if not isinstance(extra_args, (Mapping, type(None))):
         raise TypeError(f"extra_args must be a dict or None, got {_checks.shown(extra_args)}")
-    levels = tuple(Level(sigma, 1.0, sigma) for sigma in _floats(sigmas))
     carried, dtype = arrays.sample("x", x)
     if not carried.shape:
         raise ValueError("x must have its samples along axis 0, got a single number")
     s_noise = _checks.real("s_noise", s_noise, at_least=0.0)
-    if len(levels) == 1:
-        return arrays.cast(carried, dtype)
-    entry = scheduler.entry(levels)
-    tableau = Tableau(type(scheduler).__name__, levels, tuple(scheduler.stages(levels)), entry)
-    state = State(tableau, 0, carried, dtype, entered=entry == (1.0, 0.0))
     if noise_sampler is not None:
         _checks.function("noise_sampler", noise_sampler, "(sigma, sigma_next)")
-    elif tableau.draws_noise:
+    if tableau is None:
+        return cast(carried, dtype)
+    if noise_sampler is None and tableau.draws_noise:
         noise_sampler = _default_noise_sampler(carried)
-    noises = _noises(tableau, carried, sigmas, noise_sampler)
-
-    def evaluation(step: int) -> Callable[[Array, float], Array]:
-        report = callback
-
-        def denoiser(x: Array, t: float) -> Array:
-            nonlocal report
-            denoised = model(x, per_sample(t, x), **(extra_args or {}))
-            if report is not None:
-                sigma = sigmas[step]
-                sigma_hat = sigma * (t / levels[step].t)
-                seen = {"x": _read_only(x), "i": step, "sigma": sigma, "sigma_hat": sigma_hat}
-                report({**seen, "denoised": denoised})
-                report = None
-            return denoised
-
-        return denoiser
-
+    noises = _noises(tableau, carried, sigmas, s_noise, noise_sampler)
+    scale, c = tableau.entry
     with _without_gradients(x):
+        if tableau.entry != (1.0, 0.0):
+            carried = weighted_sum([(scale, carried), (c, next(noises))])
+        state = State(tableau, 0, carried, dtype)
         for step in _progress(range(tableau.steps), disable):
-            state = scheduler.step(evaluation(step), state, rng=lambda like: next(noises) * s_noise)
+            report, ended = callback, False
+            while not ended:
+                stage, seen = tableau.stages[state.index], lent(state)
+                output = model(seen, per_sample(state.t, seen), **(extra_args or {}))
+                if report is not None:
+                    report(_info(sigmas, step, state, output))
+                    report = None
+                name, shape = "the model's output", tuple(carried.shape)
+                output = arrays.matching(name, output, state.carried, shape, state.t)
+                fresh = (stage.c, next(noises)) if stage.c else None
+                state = advance(state, output, "sample", noise=fresh, keep_denoised=False)
+                ended = stage.ends_step
     return state.x
 
 
+def _info(sigmas: Array, step: int, state: State, denoised: Array) -> dict[str, Any]:
+    """Return what a callback is told in a step."""
+    sigma = sigmas[step]
+    sigma_hat = sigma * (state.t / state.tableau.levels[step].t)
+    return {
+        "x": state.x,
+        "i": step,
+        "sigma": sigma,
+        "sigma_hat": sigma_hat,
+        "denoised": denoised,
+    }
+
+
 def _noises(
-    tableau: Tableau, x: Array, sigmas: Array, noise_sampler: NoiseSampler | None
+    tableau: Tableau,
+    x: Array,
+    sigmas: Array,
+    s_noise: float,
+    noise_sampler: NoiseSampler | None,
 ) -> Iterator[Array]:
     """Noise of the steps that need some, in order; that of steps between them is drawn and left."""
     ends = [row for row, stage in enumerate(tableau.stages) if stage.ends_step]
@@ -301,23 +324,22 @@ def _noises(
             return
         z = noise_sampler(sigmas[step], sigmas[step + 1])
         name = "the noise that noise_sampler returned"
-        z, _ = arrays.like(name, z, x, tuple(x.shape))
+        z = arrays.matching(name, z, x, tuple(x.shape))
         if needs[step]:
-            yield z
+            yield z * s_noise
 
 
 def _default_noise_sampler(x: Array) -> NoiseSampler:
     if _is_tensor(x):
         return lambda sigma, sigma_next: sys.modules["torch"].randn_like(x)
-    rng = np.random.default_rng()
     try:
-        check_drawable(rng, x)
+        noise = Noise.bind(None, x)
     except TypeError:
         raise TypeError(
             f"noise_sampler must be given for an array of dtype {x.dtype!r}: by default noise is "
             f"drawn for NumPy arrays, PyTorch's tensors and arrays of the array API"
         ) from None
-    return lambda sigma, sigma_next: draw(rng, START, x)
+    return lambda sigma, sigma_next: noise.draw(START)
 
 
 def _is_tensor(x: Array) -> bool:
@@ -327,13 +349,6 @@ def _is_tensor(x: Array) -> bool:
 
 def _without_gradients(x: Array) -> AbstractContextManager[Any]:
     return sys.modules["torch"].no_grad() if _is_tensor(x) else nullcontext()
-
-
-def _read_only(x: Array) -> Array:
-    if isinstance(x, np.ndarray):
-        x = x.view()
-        x.flags.writeable = False
-    return x
 
 
 def _progress(steps: range, disable: bool | None) -> Iterable[int]:

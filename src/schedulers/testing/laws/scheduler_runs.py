@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers.engine.tableau import State
+from schedulers.engine.state import State
 from schedulers.scheduler import Scheduler
 from schedulers.testing.cases import Normal
 from schedulers.testing.failures import Check, CheckFailed, expect, expect_same

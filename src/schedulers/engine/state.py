@@ -1,0 +1,166 @@
+"""The state of a run, and the engine that takes a row of its tableau."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.parameterization import coefficients
+from schedulers.engine.tableau import Tableau
+from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
+
+if TYPE_CHECKING:
+    from schedulers.schedules.base import Level
+
+    Array = Any
+    History = tuple[tuple[Array | None, Array | None], ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class State:
+    """All that a run knows between two model evaluations. Immutable; can be pickled.
+
+    Attributes
+    ----------
+    x : array
+        The sample at the model's own scale, in the dtype of the run's first sample; read-only if
+        it is a NumPy array.
+    t : int or float
+        The model's time for `x`: evaluate the model there next.
+    denoised : array or None
+        D of the last evaluation, which was at ``tableau.stages[index - 1].level``, before the step
+        to `t`. None before the first evaluation, and after ``update(..., keep_denoised=False)``.
+    done : bool
+        Whether the run is over.
+    tableau : Tableau
+        The rows of the run.
+    index : int
+        The row that comes next, which is the number of evaluations so far.
+    """
+
+    tableau: Tableau
+    index: int
+    # The sample in the precision that the run steps in: float32 for a dtype of less precision.
+    carried: Array
+    dtype: Any
+    carried_denoised: Array | None = None
+    # (D, e) of one evaluation ago, two ago, ...; None for what no later row weighs.
+    history: History = ()
+    # False until the noise of the tableau's entry has been added.
+    entered: bool = True
+
+    @classmethod
+    def first(cls, tableau: Tableau, carried: Array, dtype: Any) -> State:
+        """State before the first row."""
+        return cls(tableau, 0, carried, dtype, entered=tableau.entry == (1.0, 0.0))
+
+    @property
+    def x(self) -> Array:
+        """The sample."""
+        self.check_entered()
+        return _read_only(cast(self.carried, self.dtype))
+
+    @property
+    def denoised(self) -> Array | None:
+        """D of the last evaluation."""
+        if self.carried_denoised is None:
+            return None
+        return _read_only(cast(self.carried_denoised, self.dtype))
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over."""
+        return self.index == len(self.tableau.stages)
+
+    @property
+    def level(self) -> Level:
+        """The noise level of `x`."""
+        return self.tableau.levels[-1] if self.done else self.tableau.stages[self.index].level
+
+    @property
+    def t(self) -> float:
+        """The model's time for `x`."""
+        return self.level.t
+
+    def check_entered(self) -> None:
+        """Refuse a state whose first level churn has still to raise."""
+        if not self.entered:
+            raise ValueError(
+                "rng must be given to init where churn raises the first level, before a model can "
+                "be evaluated there: init(x_T, ..., rng=rng)"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"State({self.tableau.method}, {self.index} of {self.tableau.nfe} evaluations, "
+            f"t={self.t:.6g}, shape={tuple(self.carried.shape)})"
+        )
+
+
+def lent(state: State) -> Array:
+    """Return a copy of x, so that a denoiser that writes to its argument harms no state."""
+    if state.carried.dtype != state.dtype:
+        return cast(state.carried, state.dtype)
+    return state.carried.copy() if isinstance(state.carried, np.ndarray) else state.carried * 1.0
+
+
+def advance(
+    state: State,
+    output: Array,
+    prediction_type: str,
+    threshold: StaticThreshold | DynamicThreshold | None = None,
+    noise: tuple[float, Array] | None = None,
+    keep_denoised: bool = True,
+) -> State:
+    """Take one row: the engine.
+
+    `output` is what the model returned, already checked and in the run's precision. `noise` is c
+    and z, or None. D is kept in the state if `keep_denoised` says so.
+    """
+    x, row = state.carried, state.tableau.row(state.index, prediction_type)
+    keeps_d, keeps_e = row.kept[0] if row.kept else (False, False)
+    d = e = None
+    if keep_denoised or keeps_d or threshold is not None:
+        d = weighted_sum(zip(row.denoised, (x, output), strict=True))
+    noise_weights = row.noise
+    terms = [(row.x_weight, x), (row.output_weight, output)]
+    if threshold is not None:
+        d, stage = threshold(d), state.tableau.stages[state.index]
+        if threshold.rederive_noise:
+            k, output = coefficients("sample", stage.level.alpha, stage.level.sigma), d
+            noise_weights = k.noise_x, k.noise_output
+        b_x, b_output = (stage.b[0] * weight for weight in noise_weights)
+        terms = [(stage.a[0], d), (b_x, x), (b_output, output)]
+    if keeps_e:
+        e = weighted_sum(zip(noise_weights, (x, output), strict=True))
+    terms += [(weight, state.history[place][which]) for weight, place, which in row.past]
+    if noise is not None:
+        terms.append(noise)
+    return State(
+        state.tableau,
+        state.index + 1,
+        weighted_sum(terms),
+        state.dtype,
+        d if keep_denoised else None,
+        _still_needed(((d, e), *state.history), row.kept) if row.kept else (),
+    )
+
+
+def _still_needed(history: History, kept: tuple[tuple[bool, bool], ...]) -> History:
+    """Drop the estimates that no later row weighs."""
+    return tuple(
+        (d if keeps_d else None, e if keeps_e else None)
+        for (d, e), (keeps_d, keeps_e) in zip(history, kept, strict=False)
+    )
+
+
+def _read_only(array: Array) -> Array:
+    """Return a view that cannot be written to, so that the state stays what it is."""
+    if not isinstance(array, np.ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
