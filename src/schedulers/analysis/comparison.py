@@ -12,6 +12,7 @@ import numpy as np
 from schedulers import _checks
 from schedulers.analysis.distances import wasserstein2
 from schedulers.analysis.law import numbers_of_steps, output_law
+from schedulers.engine.text import table
 from schedulers.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ class Comparison:
             rows.append([name, *(f"{error:.4g}" for error in errors)])
             if list(nfe) != list(self.steps):
                 rows.append(["  evaluations", *map(str, nfe.tolist())])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        )
+        return "\n".join(table(rows, names=True))
 
     def to_dict(self) -> dict[str, dict[int, dict[str, float]]]:
         """Nested dictionaries: name, number of steps, then "nfe" and "error"."""

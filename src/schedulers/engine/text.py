@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def table(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of cells as text, each column as wide as its widest cell, aligned right."""
-    widths = [max(map(len, column)) for column in _columns(lines)]
-    return ["  ".join(map(str.rjust, line, widths)) for line in lines]
+def table(lines: Sequence[Sequence[str]], names: bool = False) -> list[str]:
+    """Return lines of cells as text, each column as wide as its widest cell and aligned right.
 
-
-def _columns(lines: Sequence[Sequence[str]]) -> list[list[str]]:
-    number = max(map(len, lines))
-    return [[line[i] for line in lines if i < len(line)] for i in range(number)]
+    With `names` the first column is aligned left. A line may have fewer cells than the first.
+    """
+    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(lines[0]))]
+    left = 1 if names else 0
+    return [
+        "  ".join(
+            [*map(str.ljust, line[:left], widths), *map(str.rjust, line[left:], widths[left:])]
+        )
+        for line in lines
+    ]

@@ -15,6 +15,7 @@ from schedulers.engine.arrays import weighted_sum
 from schedulers.engine.noise import Noise, Place
 from schedulers.engine.state import State, advance
 from schedulers.engine.tableau import Tableau
+from schedulers.engine.text import table
 from schedulers.likelihood.samples import checked, difference, per_sample
 from schedulers.methods.ddpm import DDPM
 
@@ -81,18 +82,17 @@ class VariationalBound:
 
     def __str__(self) -> str:
         inner = self.terms[1:-1].sum(axis=0)
-        rows = {"L_T": self.terms[0], "L_t": inner, "L_0": self.terms[-1], "bound": self.total}
+        terms = {"L_T": self.terms[0], "L_t": inner, "L_0": self.terms[-1], "bound": self.total}
         steps, n = self.squared_error.shape
-        lines = [
+        head = (
             f"{steps} step{'s' * (steps > 1)}, {n} sample{'s' * (n > 1)} in {self.dimensions} "
-            f"dimension{'s' * (self.dimensions > 1)}{'; means' * (n > 1)}",
-            f"{'':5s}{'nats':>12s}{'bits/dim':>12s}",
-        ]
-        for name, nats in rows.items():
-            mean = nats.mean()
-            bits = mean / (self.dimensions * math.log(2.0))
-            lines.append(f"{name:5s}{mean:12.4f}{bits:12.4f}")
-        return "\n".join(lines)
+            f"dimension{'s' * (self.dimensions > 1)}{'; means' * (n > 1)}"
+        )
+        lines = [["", "nats", "bits/dim"]]
+        for name, nats in terms.items():
+            bits = nats.mean() / (self.dimensions * math.log(2.0))
+            lines.append([name, f"{nats.mean():.4f}", f"{bits:.4f}"])
+        return "\n".join([head, *table(lines, names=True)])
 
 
 def variational_bound(
