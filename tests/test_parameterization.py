@@ -6,11 +6,24 @@ from hypothesis import given, strategies as st
 
 import schedulers as sc
 from kit import PREDICTIONS, as_prediction, bounded_denoiser
-from schedulers.engine.parameterization import coefficients, to_denoised_and_noise, to_output
+from schedulers.engine.parameterization import coefficients, predicted
 
 scales = st.floats(1e-3, 1.0)
 rng = np.random.default_rng(0)
 D, E = rng.standard_normal((2, 5))
+
+
+def to_output(prediction_type, denoised, noise, alpha, sigma):
+    p, q = predicted(prediction_type, alpha, sigma)
+    return p * denoised + q * noise
+
+
+def to_denoised_and_noise(prediction_type, x, output, alpha, sigma):
+    k = coefficients(prediction_type, alpha, sigma)
+    return (
+        k.denoised_x * x + k.denoised_output * output,
+        k.noise_x * x + k.noise_output * output,
+    )
 
 
 def test_outputs_are_what_their_names_mean():

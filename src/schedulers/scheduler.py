@@ -168,16 +168,14 @@ class Scheduler(ABC):
            2   2 2     1     2 1 0 0
         ends at  0     1     0
         """
-        key = _key(steps, timesteps, sigmas)
-        if key in self._tableaus:
-            return self._tableaus[key]
         levels = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
-        check_defined(self.prediction_type, levels[0])
-        made = Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
-        if key is not None:
+        made = self._tableaus.get(levels)
+        if made is None:
+            check_defined(self.prediction_type, levels[0])
+            made = Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
             if len(self._tableaus) >= _KEPT_TABLEAUS:
                 self._tableaus.clear()
-            self._tableaus[key] = made
+            self._tableaus[levels] = made
         return made
 
     def init(
@@ -585,7 +583,7 @@ class Scheduler(ABC):
         return cast(weighted_sum([(alpha, carried), (sigma, noise)]), dtype)
 
     @cached_property
-    def _tableaus(self) -> dict[object, Tableau]:
+    def _tableaus(self) -> dict[tuple[Level, ...], Tableau]:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -653,19 +651,6 @@ def _enter(state: State, noise: Noise | None) -> State:
         assert noise is not None
         terms.append((c, noise.draw(ENTRY)))
     return replace(state, carried=weighted_sum(terms), entered=True)
-
-
-def _key(steps: object, timesteps: object, sigmas: object) -> object:
-    """Return what to keep a tableau under: plain numbers; None for anything else."""
-    if type(steps) is int and timesteps is None and sigmas is None:
-        return steps
-    for name, given, others in (("t", timesteps, sigmas), ("s", sigmas, timesteps)):
-        if steps is None and others is None:
-            if isinstance(given, np.ndarray) and given.dtype == np.float64 and given.ndim == 1:
-                return name, given.tobytes()
-            if isinstance(given, (list, tuple)) and all(type(v) in (int, float) for v in given):
-                return name, *given
-    return None
 
 
 def _progress_bar() -> Any:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.engine.noise import checked_rng
-from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, to_output
+from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, predicted
 from schedulers.schedules.base import NoiseSchedule
 
 if TYPE_CHECKING:
@@ -88,7 +87,8 @@ class Distribution(ABC):
                 )
             values = self._values(x)
             denoised, noise = self._posterior(values, alpha, sigma)
-            output = to_output(prediction_type, denoised, noise, alpha, sigma)
+            p, q = predicted(prediction_type, alpha, sigma)
+            output = p * denoised + q * noise
             return np.asarray(output).astype(x.dtype)
 
         return model
@@ -184,7 +184,7 @@ class Distribution(ABC):
         >>> Gaussian(mean=np.zeros((2, 3)), cov=1.0).sample(5, rng=0).shape
         (5, 2, 3)
         """
-        generator = np.random.default_rng(checked_rng(rng))
+        generator = np.random.default_rng(_checked(rng))
         return self._sample(_checks.integer("n", n, at_least=0), generator)
 
     def _density_variances(self) -> Floats:
@@ -217,3 +217,16 @@ def scales(schedule: NoiseSchedule, t: float, name: str = "t") -> tuple[float, f
         raise ValueError(f"{name} must be a single time, got shape {time.shape}")
     alpha, sigma = schedule._path(time)
     return float(alpha), float(sigma)
+
+
+def _checked(rng: RNG) -> RNG:
+    """Refuse a sequence, of which `numpy.random.default_rng` would make one seed."""
+    if rng is None or isinstance(rng, (np.random.Generator, np.random.SeedSequence)):
+        return rng
+    try:
+        return _checks.integer("rng", rng, at_least=0)
+    except TypeError:
+        raise TypeError(
+            f"rng must be None, an int, a numpy.random.SeedSequence or a numpy.random.Generator, "
+            f"got {_checks.shown(rng)}"
+        ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class BrownianPath(Source):
     that belongs to the path. For any one grid the noise is as independent as any other source's.
 
     W is a function of the seed alone: it is made anew by halving intervals, each midpoint drawn
-    given the two ends (Lévy's construction), so that a step costs 30 to 60 draws.
+    given the two ends (Lévy's construction), so that a step costs about 60 draws.
 
     Parameters
     ----------
@@ -85,63 +85,28 @@ class BrownianPath(Source):
 
     def _increment(self, span: tuple[float, float], shape: tuple[int, ...]) -> Floats:
         """Return the path's increment over a span, scaled to unit variance."""
-        low, high = span
-        node = _Node(0, 0, np.zeros(shape), self._normal(Place("node"), shape))
-        while node.is_right(low) == node.is_right(high):
-            if node.depth == _DEPTH:
-                raise ValueError(
-                    f"levels must be further apart for a BrownianPath, which tells them where "
-                    f"s / (1 + s) of Karras's sigma s differs by 1e-9; got {low!r} and {high!r}"
-                )
-            node = self._half(node, high)
-        risen: Floats = self._value(node, high) - self._value(node, low)
-        return risen / math.sqrt(high - low)
+        (low, before), (high, after) = (self._at(point, shape) for point in span)
+        if low == high:
+            raise ValueError(
+                f"levels must be further apart for a BrownianPath, which tells them where "
+                f"s / (1 + s) of Karras's sigma s differs by 1e-9; got {span[0]!r} and {span[1]!r}"
+            )
+        scaled: Floats = (after - before) / math.sqrt(span[1] - span[0])
+        return scaled
 
-    def _value(self, node: _Node, point: float) -> Floats:
-        """W at a point inside a node, on the way to which intervals are halved."""
-        while node.depth < _DEPTH:
-            node = self._half(node, point)
-        before, after = point - node.start, node.end - point
-        bridge = math.sqrt(before * after / node.length) * self._normal(node.place, node.low.shape)
-        line: Floats = (after * node.low + before * node.high) / node.length
-        return line + bridge
-
-    def _half(self, node: _Node, point: float) -> _Node:
-        z = self._normal(node.place, node.high.shape)
-        middle = 0.5 * (node.low + node.high) + 0.5 * math.sqrt(node.length) * z
-        if node.is_right(point):
-            return _Node(node.depth + 1, 2 * node.number + 1, middle, node.high)
-        return _Node(node.depth + 1, 2 * node.number, node.low, middle)
-
-    def _normal(self, place: Place, shape: tuple[int, ...]) -> Floats:
-        return self._seeded.normal(place, shape, np.float64)
-
-
-class _Node(NamedTuple):
-    """One of the 2**depth intervals of [0, 1], and W at its two ends."""
-
-    depth: int
-    number: int
-    low: Floats
-    high: Floats
-
-    @property
-    def length(self) -> float:
-        return 0.5**self.depth
-
-    @property
-    def start(self) -> float:
-        return self.number * self.length
-
-    @property
-    def end(self) -> float:
-        return self.start + self.length
-
-    @property
-    def place(self) -> Place:
-        """Place of the noise inside the interval."""
-        return Place("node", self.depth + 1, self.number)
-
-    def is_right(self, point: float) -> bool:
-        """Whether a point is in the right half."""
-        return point > self.start + 0.5 * self.length
+    def _at(self, point: float, shape: tuple[int, ...]) -> tuple[int, Floats]:
+        """Return W at a point, and the number of the interval that holds it at the last depth."""
+        start, length, number = 0.0, 1.0, 0
+        low, high = np.zeros(shape), self._seeded.normal(Place("node"), shape, np.float64)
+        for depth in range(1, _DEPTH + 1):
+            z = self._seeded.normal(Place("node", depth, number), shape, np.float64)
+            middle = 0.5 * (low + high) + 0.5 * math.sqrt(length) * z
+            length, number = 0.5 * length, 2 * number
+            if point > start + length:
+                low, start, number = middle, start + length, number + 1
+            else:
+                high = middle
+        before, after = point - start, start + length - point
+        z = self._seeded.normal(Place("node", _DEPTH + 1, number), shape, np.float64)
+        line: Floats = (after * low + before * high) / length
+        return number, line + math.sqrt(before * after / length) * z

@@ -163,19 +163,6 @@ class Noise(NamedTuple):
         return z if self.like is None else arrays.of_the_kind(z, self.like)
 
 
-def checked_rng(rng: RNG) -> RNG:
-    """Return `rng` if it is what `numpy.random.default_rng` takes, except a sequence."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return rng
-    try:
-        return _seed("rng", rng)
-    except TypeError:
-        raise TypeError(
-            f"rng must be None, an int, a numpy.random.SeedSequence or a numpy.random.Generator, "
-            f"got {_checks.shown(rng)}"
-        ) from None
-
-
 def checked_source(rng: RandomSource) -> Any:
     """Return the source that `rng` names: a Source, a Generator or a function."""
     if rng is None:

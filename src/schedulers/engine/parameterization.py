@@ -1,7 +1,8 @@
 """Parameterizations: what a model's output says of the data and of the noise.
 
-Whatever a model predicts, at a level (alpha, sigma) its output gives a *denoised* estimate D of x_0
-and a *noise* estimate e of eps, with x = alpha D + sigma e. Both are linear in x and the output:
+At a level (alpha, sigma), a model's output gives a *denoised* estimate D of x_0 and a *noise*
+estimate e of eps, with x = alpha D + sigma e. A model predicts a weighted sum p D + q e. These two
+equations give D and e:
 
 ==============  ======================  ==============================  ============================
 prediction      output                  D                               e
@@ -20,7 +21,7 @@ and D from it); Salimans & Ho 2022, appendix D (v, where n = 1); Song et al. 202
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from schedulers import _checks
 
@@ -50,8 +51,51 @@ class Coefficients(NamedTuple):
     noise_output: float
 
 
+def predicted(prediction_type: str, alpha: float, sigma: float) -> tuple[float, float]:
+    """Return p and q: a model of this prediction type returns p D + q e.
+
+    Parameters
+    ----------
+    prediction_type : str
+        One of `PREDICTION_TYPES`.
+    alpha, sigma : float
+        The level's scales; sigma is positive.
+
+    Returns
+    -------
+    p, q : float
+
+    Raises
+    ------
+    ValueError
+        If `prediction_type` is none of them.
+
+    Examples
+    --------
+    >>> predicted("v_prediction", alpha=0.6, sigma=0.8)
+    (-0.8, 0.6)
+    """
+    match prediction_type:
+        case "epsilon":
+            return 0.0, 1.0
+        case "sample":
+            return 1.0, 0.0
+        case "v_prediction":
+            return -sigma, alpha
+        case "score":
+            return 0.0, -1.0 / sigma
+        case "flow":
+            return -1.0, 1.0
+    names = ", ".join(map(repr, PREDICTION_TYPES))
+    raise ValueError(
+        f"prediction_type must be one of {names}, got {_checks.shown(prediction_type)}"
+    )
+
+
 def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficients:
-    """Weights that make D and e of x and the model's output, from the module's table.
+    """Weights that make D and e of x and the model's output.
+
+    They solve x = alpha D + sigma e and output = p D + q e, and are those of the module's table.
 
     Parameters
     ----------
@@ -74,102 +118,8 @@ def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficien
     >>> coefficients("flow", alpha=0.75, sigma=0.25)
     Coefficients(denoised_x=1.0, denoised_output=-0.25, noise_x=1.0, noise_output=0.75)
     """
-    match prediction_type:
-        case "epsilon":
-            return Coefficients(1.0 / alpha, -sigma / alpha, 0.0, 1.0)
-        case "sample":
-            return Coefficients(0.0, 1.0, 1.0 / sigma, -alpha / sigma)
-        case "v_prediction":
-            n = alpha**2 + sigma**2
-            return Coefficients(alpha / n, -sigma / n, sigma / n, alpha / n)
-        case "score":
-            return Coefficients(1.0 / alpha, sigma**2 / alpha, 0.0, -sigma)
-        case "flow":
-            m = alpha + sigma
-            return Coefficients(1.0 / m, -sigma / m, 1.0 / m, alpha / m)
-    raise _unknown(prediction_type)
-
-
-def to_denoised_and_noise(
-    prediction_type: str, x: Any, output: Any, alpha: float, sigma: float
-) -> tuple[Any, Any]:
-    """Denoised and noise estimates of a model's output.
-
-    Parameters
-    ----------
-    prediction_type : str
-        One of `PREDICTION_TYPES`.
-    x, output : array
-        The sample that the model saw and what it returned, of one shape.
-    alpha, sigma : float
-        The level's scales, as for `coefficients`.
-
-    Returns
-    -------
-    denoised, noise : array
-        D and e, new arrays, with x = alpha D + sigma e.
-
-    Raises
-    ------
-    ValueError
-        If `prediction_type` is none of them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> to_denoised_and_noise("epsilon", np.array([2.0]), np.array([1.0]), alpha=0.5, sigma=1.0)
-    (array([2.]), array([1.]))
-    """
-    k = coefficients(prediction_type, alpha, sigma)
-    return (
-        k.denoised_x * x + k.denoised_output * output,
-        k.noise_x * x + k.noise_output * output,
-    )
-
-
-def to_output(prediction_type: str, denoised: Any, noise: Any, alpha: float, sigma: float) -> Any:
-    """Return what a model of this prediction type puts out for the estimates D and e.
-
-    Parameters
-    ----------
-    prediction_type : str
-        One of `PREDICTION_TYPES`.
-    denoised, noise : array
-        D and e, of one shape.
-    alpha, sigma : float
-        The level's scales.
-
-    Returns
-    -------
-    array
-
-    Raises
-    ------
-    ValueError
-        If `prediction_type` is none of them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> to_output("v_prediction", np.array([2.0]), np.array([1.0]), alpha=0.6, sigma=0.8)
-    array([-1.])
-    """
-    match prediction_type:
-        case "epsilon":
-            return noise
-        case "sample":
-            return denoised
-        case "v_prediction":
-            return alpha * noise - sigma * denoised
-        case "score":
-            return noise * (-1.0 / sigma)
-        case "flow":
-            return noise - denoised
-    raise _unknown(prediction_type)
-
-
-def _unknown(prediction_type: str) -> ValueError:
-    names = ", ".join(map(repr, PREDICTION_TYPES))
-    return ValueError(
-        f"prediction_type must be one of {names}, got {_checks.shown(prediction_type)}"
+    p, q = predicted(prediction_type, alpha, sigma)
+    determinant = alpha * q - sigma * p
+    return Coefficients(
+        q / determinant, -sigma / determinant, -p / determinant, alpha / determinant
     )

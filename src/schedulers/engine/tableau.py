@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import accumulate, zip_longest
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -175,22 +175,16 @@ class Tableau:
         A step has the part between the `Level.flow_time` of its two ends. Its rows that weigh
         noise share that part equally.
         """
-        ends = [level.flow_time for level in self.levels]
-        noisy = [0] * self.steps
-        for step, stage in zip(self._steps_of_rows, self.stages, strict=True):
-            noisy[step] += bool(stage.c)
-        spans, drawn = [], [0] * self.steps
-        for step, stage in zip(self._steps_of_rows, self.stages, strict=True):
-            width = (ends[step] - ends[step + 1]) / max(noisy[step], 1)
-            top = ends[step] - drawn[step] * width
-            spans.append((top - width, top))
-            drawn[step] += bool(stage.c)
+        spans, rows = [], iter(self.stages)
+        for now, then in pairwise(level.flow_time for level in self.levels):
+            step = [next(rows)]
+            while not step[-1].ends_step:
+                step.append(next(rows))
+            width = (now - then) / max(sum(bool(stage.c) for stage in step), 1)
+            for stage in step:
+                spans.append((now - width, now))
+                now -= width * bool(stage.c)
         return spans
-
-    @property
-    def _steps_of_rows(self) -> list[int]:
-        """Index of the step that each row belongs to."""
-        return list(accumulate((stage.ends_step for stage in self.stages[:-1]), initial=0))
 
     def row(self, index: int, prediction_type: str) -> Row:
         """Return a stage's weights for what a model predicts; made once."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.engine.parameterization import to_output
+from schedulers.engine.parameterization import predicted
 from schedulers.grids.run import run_levels
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.discrete import DiscreteSchedule
@@ -114,7 +114,8 @@ def as_model(denoiser: Denoiser, schedule: NoiseSchedule, prediction_type: str) 
         ((_, alpha, sigma),) = schedule.levels([t])
         denoised = denoiser(x / alpha, sigma / alpha)
         noise = (x - alpha * denoised) / sigma
-        return to_output(prediction_type, denoised, noise, alpha, sigma)
+        p, q = predicted(prediction_type, alpha, sigma)
+        return p * denoised + q * noise
 
     return model
 
