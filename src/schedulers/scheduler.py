@@ -19,7 +19,7 @@ from schedulers.engine.noise import (
     ENTRY,
     START,
     Noise,
-    Source,
+    Seeded,
     checked_source,
     normal,
     stage_place,
@@ -523,7 +523,7 @@ class Scheduler(ABC):
                 f"dtype must be a floating dtype, such as float32, got {dtype!r}"
             ) from None
         first = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)[0]
-        if isinstance(source, Source):
+        if isinstance(source, Seeded):
             source.check_shape(dimensions)
         stepped = arrays.stepping(np.dtype(dtype))
         z = normal(source, START, dimensions, stepped)

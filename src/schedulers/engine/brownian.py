@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers.engine.noise import Place, Seeded, Source
+from schedulers.engine.noise import Place, Seeded, checked_seeds
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -22,7 +22,7 @@ _DEPTH = 30
 
 
 @dataclass(frozen=True)
-class BrownianPath(Source):
+class BrownianPath(Seeded):
     """Noise for `rng` that is the same path for every number of steps.
 
     With W a Brownian path over s / (1 + s), where s is Karras's sigma, the fresh noise of a step
@@ -66,21 +66,14 @@ class BrownianPath(Source):
     """
 
     seeds: Seed | Seeds
-    _seeded: Seeded = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        seeded = Seeded.of("seeds", self.seeds)
-        object.__setattr__(self, "seeds", seeded.seeds if seeded.per_sample else seeded.seeds[0])
-        object.__setattr__(self, "_seeded", seeded)
-
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a batch that has not one seed for each sample."""
-        self._seeded.check_shape(shape)
+        object.__setattr__(self, "seeds", checked_seeds("seeds", self.seeds))
 
     def normal(self, place: Place, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return the noise of a place: the path's over the place's span, if it has one."""
         if place.span is None:
-            return self._seeded.normal(place, shape, dtype)
+            return super().normal(place, shape, dtype)
         return self._increment(place.span, shape).astype(dtype, copy=False)
 
     def _increment(self, span: tuple[float, float], shape: tuple[int, ...]) -> Floats:
@@ -97,9 +90,9 @@ class BrownianPath(Source):
     def _at(self, point: float, shape: tuple[int, ...]) -> tuple[int, Floats]:
         """Return W at a point, and the number of the interval that holds it at the last depth."""
         start, length, number = 0.0, 1.0, 0
-        low, high = np.zeros(shape), self._seeded.normal(Place("node"), shape, np.float64)
+        low, high = np.zeros(shape), super().normal(Place("node"), shape, np.float64)
         for depth in range(1, _DEPTH + 1):
-            z = self._seeded.normal(Place("node", depth, number), shape, np.float64)
+            z = super().normal(Place("node", depth, number), shape, np.float64)
             middle = 0.5 * (low + high) + 0.5 * math.sqrt(length) * z
             length, number = 0.5 * length, 2 * number
             if point > start + length:
@@ -107,6 +100,6 @@ class BrownianPath(Source):
             else:
                 high = middle
         before, after = point - start, start + length - point
-        z = self._seeded.normal(Place("node", _DEPTH + 1, number), shape, np.float64)
+        z = super().normal(Place("node", _DEPTH + 1, number), shape, np.float64)
         line: Floats = (after * low + before * high) / length
         return number, line + math.sqrt(before * after / length) * z

@@ -13,7 +13,6 @@ from it by a method that has the same bits on every processor.
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,13 +35,13 @@ if TYPE_CHECKING:
     Seeds: TypeAlias = Sequence[Seed] | NDArray[np.integer[Any]]
     # What numpy.random.default_rng takes, except a sequence.
     RNG: TypeAlias = Seed | np.random.Generator | None
-    RandomSource: TypeAlias = "RNG | Seeds | Source | Callable[[Array], Array]"
+    RandomSource: TypeAlias = "RNG | Seeds | Seeded | Callable[[Array], Array]"
 
 # Sets the keys apart from those of a Philox generator that the caller seeds with the same number.
 _KEYS = 0x5C4ED
 # Elements that one stream fills. Larger arrays are filled by several streams, on several threads.
 _CHUNK = 2**17
-_SEEDS = "an int, a numpy.random.SeedSequence or a sequence of those, one for each sample"
+SEEDS = "an int, a numpy.random.SeedSequence or a sequence of those, one for each sample"
 
 _this_thread = local()
 
@@ -73,40 +72,15 @@ def stage_place(index: int, span: tuple[float, float]) -> Place:
     return Place("stage", index, span=span)
 
 
-class Source(ABC):
-    """What names the noise of every place."""
-
-    @abstractmethod
-    def normal(self, place: Place, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Return the noise of a place, in a floating dtype of NumPy."""
-
-    @abstractmethod
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a batch that the source has not one seed for each sample of."""
-
-
 @dataclass(frozen=True)
-class Seeded(Source):
-    """Noise by one seed for a batch, or by one for each of its samples."""
+class Seeded:
+    """Noise by one seed for a batch, or by a tuple of them, one for each sample."""
 
-    seeds: tuple[Seed, ...]
-    per_sample: bool
-
-    @classmethod
-    def of(cls, name: str, seeds: object, right: str = _SEEDS) -> Seeded:
-        """Check a seed or a sequence of seeds; `right` says what the argument may be."""
-        if isinstance(seeds, (list, tuple, range)) or (
-            isinstance(seeds, np.ndarray) and seeds.ndim
-        ):
-            return cls(tuple(_seed(f"{name}[{i}]", seed) for i, seed in enumerate(seeds)), True)
-        try:
-            return cls((_seed(name, seeds),), False)
-        except TypeError:
-            raise TypeError(f"{name} must be {right}, got {_checks.shown(seeds)}") from None
+    seeds: Any
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Refuse a batch that has not one seed for each sample."""
-        if self.per_sample and (not shape or len(self.seeds) != shape[0]):
+        if isinstance(self.seeds, tuple) and (not shape or len(self.seeds) != shape[0]):
             raise ValueError(
                 f"rng must have one seed for each sample along axis 0 of a batch of shape "
                 f"{tuple(shape)}, got {len(self.seeds)}"
@@ -116,12 +90,12 @@ class Seeded(Source):
         """Return the noise of a place: float32 is drawn as such, all else from float64."""
         z = np.empty(shape, np.float32 if dtype == np.float32 else np.float64)
         if z.size:
-            _fill(z.reshape(len(self.seeds), -1), self._keys, place)
+            _fill(z.reshape(len(self._keys), -1), self._keys, place)
         return z.astype(dtype, copy=False)
 
     @cached_property
     def _keys(self) -> list[NDArray[np.uint64]]:
-        return [_key(seed) for seed in self.seeds]
+        return list(map(_key, self.seeds if isinstance(self.seeds, tuple) else (self.seeds,)))
 
 
 class Noise(NamedTuple):
@@ -140,7 +114,7 @@ class Noise(NamedTuple):
     def bind(cls, rng: RandomSource, x: Array, *, drawn: bool = True) -> Noise:
         """Check what `rng` names against the sample x; `drawn` says whether noise will be drawn."""
         source, shape = checked_source(rng), tuple(x.shape)
-        if isinstance(source, Source):
+        if isinstance(source, Seeded):
             source.check_shape(shape)
         if isinstance(x, np.ndarray):
             return cls(source, shape, x.dtype, x if callable(source) else None)
@@ -164,20 +138,30 @@ class Noise(NamedTuple):
 
 
 def checked_source(rng: RandomSource) -> Any:
-    """Return the source that `rng` names: a Source, a Generator or a function."""
+    """Return the source that `rng` names: a Seeded, a Generator or a function."""
     if rng is None:
         return np.random.default_rng()
-    if callable(rng) or isinstance(rng, (np.random.Generator, Source)):
+    if callable(rng) or isinstance(rng, (np.random.Generator, Seeded)):
         return rng
-    right = f"None, {_SEEDS}, a numpy.random.Generator, a BrownianPath or a function noise(like)"
-    return Seeded.of("rng", rng, right)
+    right = f"None, {SEEDS}, a numpy.random.Generator, a BrownianPath or a function noise(like)"
+    return Seeded(checked_seeds("rng", rng, right))
+
+
+def checked_seeds(name: str, seeds: object, right: str = SEEDS) -> Seed | tuple[Seed, ...]:
+    """Return a seed, or a sequence of them as a tuple; `right` says what the argument may be."""
+    if isinstance(seeds, (list, tuple, range)) or (isinstance(seeds, np.ndarray) and seeds.ndim):
+        return tuple(_seed(f"{name}[{i}]", seed) for i, seed in enumerate(seeds))
+    try:
+        return _seed(name, seeds)
+    except TypeError:
+        raise TypeError(f"{name} must be {right}, got {_checks.shown(seeds)}") from None
 
 
 def normal(
-    source: Source | np.random.Generator, place: Place, shape: tuple[int, ...], dtype: Any
+    source: Seeded | np.random.Generator, place: Place, shape: tuple[int, ...], dtype: Any
 ) -> NDArray[Any]:
     """Return standard normal noise of a NumPy dtype."""
-    if isinstance(source, Source):
+    if isinstance(source, Seeded):
         return source.normal(place, shape, dtype)
     if dtype == np.float32:
         return np.asarray(source.standard_normal(shape, dtype=np.float32))
