@@ -30,7 +30,9 @@ Run = Callable[[], tuple[float, int]]
 Contenders = dict[tuple[str, str], Callable[[Any, Any], Run]]
 
 
-def by_update(scheduler: sc.Scheduler, make_rng: Callable[[], Any]) -> Callable[[Any, Any], Run]:
+def by_update(
+    scheduler: sc.Scheduler, make_rng: Callable[[], Any], keep_denoised: bool = False
+) -> Callable[[Any, Any], Run]:
     """Time `update`, every step's output the same."""
 
     def prepare(x: Any, output: Any) -> Run:
@@ -38,7 +40,7 @@ def by_update(scheduler: sc.Scheduler, make_rng: Callable[[], Any]) -> Callable[
             rng, state = make_rng(), scheduler.init(x, steps=STEPS)
             begun = perf_counter()
             while not state.done:
-                state = scheduler.update(output, state, rng=rng)
+                state = scheduler.update(output, state, rng, keep_denoised=keep_denoised)
             return perf_counter() - begun, state.tableau.nfe
 
         return run
@@ -101,10 +103,11 @@ def floors() -> Contenders:
 
 
 def ours() -> Contenders:
-    """Every scheduler by `update` and by `sample`; stochastic ones by seed and by Generator."""
+    """Every scheduler by `update`, without D and with it, and by `sample`; by seed or Generator."""
     made: Contenders = {}
     for name, scheduler in OURS.items():
         made["schedulers", name] = by_update(scheduler, lambda: 0)
+        made["schedulers, with D", name] = by_update(scheduler, lambda: 0, keep_denoised=True)
         made["schedulers, sample", name] = by_sample(scheduler)
         if name in STOCHASTIC:
             made["schedulers, Generator", name] = by_update(

@@ -158,9 +158,9 @@ def memory_of_a_step() -> dict[str, float]:
     for name, scheduler in OURS.items():
         state = scheduler.init(x, steps=STEPS)
         for _ in range(STEPS // 2):
-            state = scheduler.update(x, state, rng=0)
+            state = scheduler.update(x, state, rng=0, keep_denoised=False)
         tracemalloc.start()
-        scheduler.update(x, state, rng=0)
+        scheduler.update(x, state, rng=0, keep_denoised=False)
         peaks[name] = tracemalloc.get_traced_memory()[1] / x.nbytes
         tracemalloc.stop()
     return peaks
@@ -255,7 +255,8 @@ def table(results: dict[str, Any]) -> str:
         "step, in float32, the model's output at hand. *bare* is `A*x + B*output` into arrays that",
         "are there already, *allocated* the same with a new array for the result; *copy* is the",
         "copy of one array. A peer's figure is followed by its ratio to ours. Of ours, stochastic",
-        "steps are given a seed; *Generator* is the same from `numpy.random.default_rng`.",
+        "steps are given a seed; *Generator* is the same from `numpy.random.default_rng`. *update*",
+        "is without `State.denoised`, as `sample` runs, and *with D* makes it, as the peers do.",
         "",
         "Versions: "
         + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -273,13 +274,17 @@ def table(results: dict[str, Any]) -> str:
             lines += [
                 f"**{size}**: bare {bare:.4g}, allocated {allocated:.4g}, copy {copy:.4g}",
                 "",
-                "| scheduler | update | sample | Generator | " + " | ".join(peers) + " |",
-                "| --- " * (4 + len(peers)) + "|",
+                "| scheduler | update | with D | sample | Generator | " + " | ".join(peers) + " |",
+                "| --- " * (5 + len(peers)) + "|",
             ]
             for name in OURS:
                 own = found[threads, size, "schedulers", name]
                 cells = [name, f"{1e6 * own:.4g}"]
-                for library in ("schedulers, sample", "schedulers, Generator"):
+                for library in (
+                    "schedulers, with D",
+                    "schedulers, sample",
+                    "schedulers, Generator",
+                ):
                     seconds = found.get((threads, size, library, name))
                     cells.append(f"{1e6 * seconds:.4g}" if seconds else "")
                 for peer in peers:
@@ -296,8 +301,7 @@ def _other_tables(results: dict[str, Any], peers: list[str]) -> list[str]:
         "## Memory",
         "",
         "The most that a run takes beyond its sample and the model's output, in arrays of that",
-        "size. By `update`, the run keeps a copy of the sample, and what D is made of on demand.",
-        "One update alone takes its result, and what noise is made from.",
+        "size. One update alone takes its result and the noise; with D, an array more.",
         "",
         "| scheduler | one update | " + " | ".join(libraries) + " |",
         "| --- " * (2 + len(libraries)) + "|",
