@@ -1,8 +1,12 @@
 """How the site is built: ``python -m sphinx -W --keep-going docs docs/build``."""
 
 import re
+import sys
+from pathlib import Path
 
 import schedulers
+
+sys.path.insert(0, str(Path(__file__).parent))  # for figures.py
 
 project = "schedulers"
 author = "the schedulers developers"
@@ -40,6 +44,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
     "ignore_pattern": r"(train_digits|jax_scan)\.py$",  # which need PyTorch and JAX
+    "image_scrapers": ("figures.whole_figures",),
     "reference_url": {"schedulers": None},
     "min_reported_time": 1e9,
     "remove_config_comments": True,

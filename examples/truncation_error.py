@@ -32,10 +32,9 @@ def error(scheduler, sigmas):
 
 
 # %%
-# On the left, the error against the number of model evaluations. The slope of the last doubling is
-# printed beside each line. A grid changes the error by a factor and leaves the order as it is; with
-# levels uniform in sigma itself (rho = 1), nearly all of which are far above the data's scale, the
-# order has only begun to show.
+# First, the error against the number of model evaluations, and its slope over the last doubling. A
+# grid changes the error by a factor and leaves the order as it is. With levels uniform in sigma
+# itself (rho = 1), nearly all of them far above the data's scale, the order has only begun to show.
 
 curves = [  # and the place of the label, in units of the last error
     ("Heun, rho = 1", Heun, lambda n: karras_sigmas(n, *ends, rho=1.0), "0.55", 1.0),
@@ -46,9 +45,7 @@ curves = [  # and the place of the label, in units of the last error
     ("Heun, rho = 7", Heun, lambda n: karras_sigmas(n, *ends), "#009E73", 0.84),
     ("Heun, VP's", Heun, lambda n: vp_sigmas(n, *ends), "0.55", 0.66),
 ]
-figure, (left, right) = plt.subplots(
-    1, 2, figsize=(9, 4.6), layout="constrained", width_ratios=(2, 1)
-)
+lines = []
 print("grid                 error in 36 steps   slope")
 for label, method, grid, color, place in curves:
     scheduler = method(schedule)
@@ -56,29 +53,17 @@ for label, method, grid, color, place in curves:
     errors = [error(scheduler, grid(n)) for n in counts]
     slope = np.log(errors[-2] / errors[-1]) / np.log(nfe[-1] / nfe[-2])
     print(f"{label:20s}{errors[counts.index(36)]:18.4f}{slope:8.2f}")
-    left.loglog(nfe, errors, "o-", color=color, markersize=4)
-    at = 1.1 * nfe[-1], place * errors[-1]
-    left.text(*at, f"{label}: {slope:.2f}", color=color, va="center")
-left.set(
-    xlim=(10, 9000),
-    ylim=(6e-4, 200),
-    xlabel="model evaluations",
-    ylabel="truncation error",
-    title="The slope is the method's, the height the grid's",
-)
-left.xaxis.set_major_locator(plt.FixedLocator([10, 30, 100, 300]))
-left.xaxis.set_minor_locator(plt.NullLocator())
-left.xaxis.set_major_formatter("{x:g}")
+    lines.append((nfe, errors, f"{label}: {slope:.2f}", color, place))
 
 # %%
-# On the right, the error of 36 steps of Heun's method against rho: EDM's finding, without a network
-# and without images. It is flat from 5 to 10 and lowest near 9; rho = 3 is worse by almost a factor
-# of two.
+# Then the error of 36 steps of Heun's method against rho: EDM's finding, without a network and
+# without images. It is flat from 5 to 10 and lowest near 9; rho = 3 is worse by almost a factor of
+# two.
 #
 # Two things do not come out. The paper's reason is that rho = 3 makes all steps' errors nearly
-# equal, and that images need smaller ones at low levels; here a step's error is far from equal for
+# equal, and that images need smaller ones at low levels. Here a step's error is far from equal for
 # any rho, and least unequal near the best one. And the grid of VP diffusions between the same two
-# ends, on the left, is better on this spectrum than any rho.
+# ends is better on this spectrum than any rho.
 
 rhos = np.linspace(1.5, 20.0, 75)
 by_rho = np.array([error(Heun(schedule), karras_sigmas(36, *ends, rho=rho)) for rho in rhos])
@@ -90,6 +75,26 @@ for rho in (3, 5, 7, 10):
     one_step = [error(Heun(schedule), pair) for pair in pairwise(grid[:-1])]
     unequal = max(one_step) / np.median(one_step)
     print(f"{rho:3d}{error(Heun(schedule), grid) / least:30.2f}{unequal:30.1f}")
+
+# %%
+# On the left, each line's slope is written beside it. On the right, the band is EDM's.
+
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 4.6), layout="constrained", width_ratios=(2, 1)
+)
+for nfe, errors, label, color, place in lines:
+    left.loglog(nfe, errors, "o-", color=color, markersize=4)
+    left.text(1.1 * nfe[-1], place * errors[-1], label, color=color, va="center")
+left.set(
+    xlim=(10, 9000),
+    ylim=(6e-4, 200),
+    xlabel="model evaluations",
+    ylabel="truncation error",
+    title="The slope is the method's, the height the grid's",
+)
+left.xaxis.set_major_locator(plt.FixedLocator([10, 30, 100, 300]))
+left.xaxis.set_minor_locator(plt.NullLocator())
+left.xaxis.set_major_formatter("{x:g}")
 
 right.semilogy(rhos, by_rho, color="#009E73", linewidth=2)
 right.axvspan(5, 10, color="#009E73", alpha=0.15, linewidth=0)

@@ -46,5 +46,5 @@ def test_the_readme_has_one_command_that_draws_and_one_that_tests():
     commands = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert [command.rpartition("python ")[2] for command in commands] == [
         "examples/quickstart.py",
-        "-m pytest",
+        "-m pytest -n 2",
     ]

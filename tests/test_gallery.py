@@ -1,4 +1,7 @@
-"""Each picture of the gallery shows what its page says. Skipped without what the examples need."""
+"""Each picture of the gallery shows what its page says.
+
+Slow: `pytest -m slow` runs these tests. They are skipped without what the examples need.
+"""
 
 import runpy
 import sys
@@ -10,6 +13,7 @@ import pytest
 for package in ("matplotlib", "onnxruntime", "sklearn"):
     pytest.importorskip(package)
 
+pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

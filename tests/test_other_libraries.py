@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import schedulers as sc
-from k_diffusion_cases import GRIDS, inputs, model as denoised_model
+from compat.k_diffusion.cases import GRIDS, inputs, model as denoised_model
 from kit import ALL, DETERMINISTIC, SCHEDULES, STOCHASTIC, relative_error
 from schedulers.compat import k_diffusion as kd
 from schedulers.denoisers import EDM, Guided, Preconditioned, Trained, per_sample

@@ -1,4 +1,4 @@
-"""Write k_diffusion.npz: what k-diffusion makes of the cases of k_diffusion_cases.py.
+"""Write k_diffusion.npz: what k-diffusion makes of the cases of compat/k_diffusion/cases.py.
 
 Run where k-diffusion and PyTorch are installed:
 
@@ -13,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 
-from k_diffusion_cases import CASES, GRIDS, SIGMAS, in_order, inputs, record
+from compat.k_diffusion.cases import CASES, GRIDS, SIGMAS, in_order, inputs, record
 
 
 def peer():

@@ -216,7 +216,8 @@ class Tableau:
     def _kept(self, index: int) -> tuple[tuple[bool, bool], ...]:
         """Say of each D and e, the latest first, whether a row after this one weighs it."""
         d, e = self._last_uses
-        kept = [(d[row] > index, e[row] > index) for row in range(index, -1, -1)]
+        first = max(index - self._reach, -1)
+        kept = [(d[row] > index, e[row] > index) for row in range(index, first, -1)]
         while kept and not any(kept[-1]):
             kept.pop()
         return tuple(kept)
@@ -224,6 +225,11 @@ class Tableau:
     @cached_property
     def _rows(self) -> dict[tuple[int, str], Row]:
         return {}
+
+    @cached_property
+    def _reach(self) -> int:
+        """Number of evaluations, at most, that a row weighs."""
+        return max(max(len(stage.a), len(stage.b)) for stage in self.stages)
 
     @cached_property
     def _last_uses(self) -> tuple[list[int], list[int]]:

@@ -63,6 +63,7 @@ class DiscreteSchedule(NoiseSchedule):
     _alphas: Floats
     _noise_scales: Floats
     _sigmas: Floats
+    _log_sigmas: Floats
 
     def __init__(self, betas: ArrayLike) -> None:
         variances = _checks.vector("betas", betas)
@@ -125,6 +126,7 @@ class DiscreteSchedule(NoiseSchedule):
         self._alphas = np.sqrt(self._alphas_cumprod)
         with np.errstate(divide="ignore"):
             self._sigmas = self._noise_scales / self._alphas
+        self._log_sigmas = log(self._sigmas)
         for array in (self._betas, self._alphas_cumprod, self._sigmas):
             array.flags.writeable = False
 
@@ -199,15 +201,15 @@ class DiscreteSchedule(NoiseSchedule):
         above = np.ceil(t).astype(int)
         own = below == above
         with np.errstate(invalid="ignore"):  # inf - inf at an own level, whose s is not used
-            log_s = log(self._sigmas)
+            log_s = self._log_sigmas
             s = exp(log_s[below] + (t - below) * (log_s[above] - log_s[below]))
             alpha = np.where(own, self._alphas[below], 1.0 / np.hypot(1.0, s))
             sigma = np.where(own, self._noise_scales[below], s / np.hypot(1.0, s))
         return alpha, sigma
 
     def _time(self, sigmas: Floats) -> Floats:
-        finite = self._sigmas[np.isfinite(self._sigmas)]
-        times = np.interp(log(sigmas), log(finite), np.arange(len(finite)))
+        finite = self._log_sigmas[np.isfinite(self._sigmas)]
+        times = np.interp(log(sigmas), finite, np.arange(len(finite)))
         nearest = np.rint(times)
         own = np.abs(sigmas / self._sigmas[nearest.astype(int)] - 1.0) <= _LEVEL_RTOL
         return np.where(own, nearest, times)

@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from numpy._core._multiarray_umath import __cpu_dispatch__ as dispatched
-
 import noise_hashes
+from numpy._core._multiarray_umath import __cpu_dispatch__ as dispatched
 
 NOISE = {
     "noise float16 small 17": "673ee862ff0303a4",

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from compat.test_diffusers_loops import ALL
+from compat.diffusers.test_loops import ALL
 from schedulers import BrownianPath
 from schedulers.compat.diffusers import (
     DDIMScheduler,

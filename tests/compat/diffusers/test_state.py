@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 import pytest
 
-from compat.test_diffusers_loops import ALL, made
+from compat.diffusers.test_loops import ALL, made
 from schedulers.compat.diffusers import (
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compat.diffusers_runs import check
+from compat.diffusers.runs import check
 from golden import space
 
 GOLDEN = json.loads((Path(space.__file__).with_name("diffusers.json")).read_text())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compat.test_diffusers_loops import ALL, VARIANCE_PRESERVING
+from compat.diffusers.test_loops import ALL, VARIANCE_PRESERVING
 from golden import space
 from schedulers.compat.diffusers import EulerDiscreteScheduler
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import schedulers as sc
-from k_diffusion_cases import (
+from compat.k_diffusion.cases import (
     ANCESTRAL,
     CASES,
     CHURN,
@@ -27,7 +27,7 @@ from kit import relative_error, seeds, sigma_grids
 from schedulers.analytic import Gaussian
 from schedulers.compat import k_diffusion as kd
 
-with np.load(Path(__file__).parent.parent / "golden" / "k_diffusion.npz") as file:
+with np.load(Path(__file__).parents[2] / "golden" / "k_diffusion.npz") as file:
     GOLDEN = dict(file)
 SAMPLERS = ["sample_euler", "sample_euler_ancestral", "sample_heun"]
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 
-from compat.diffusers_runs import check, run
-from compat.test_diffusers_loops import ALL, churned_estimate, error, exact_model
+from compat.diffusers.runs import check, run
+from compat.diffusers.test_loops import ALL, churned_estimate, error, exact_model
 from golden import space
 from schedulers.analytic import Gaussian
 from schedulers.compat import diffusers as ours
@@ -111,7 +111,7 @@ def test_tensors(peer, cls, dtype):
 
 
 class TestWhereDiffusersIsWrong:
-    """The other side of the exceptions in test_diffusers_loops: theirs, and the exact answer."""
+    """The other side of the exceptions in test_loops: theirs, and the exact answer."""
 
     def error(self, cls, steps, **config):
         import diffusers
