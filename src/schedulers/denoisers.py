@@ -110,7 +110,7 @@ class Guided:
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such; by the call, if the two outputs differ in shape.
+        If a parameter has the wrong type; by the call, if the two outputs differ in shape.
 
     Examples
     --------
@@ -165,7 +165,7 @@ class EDM:
     Raises
     ------
     TypeError, ValueError
-        If `sigma_data` is no such number.
+        If `sigma_data` is not a positive number.
 
     Examples
     --------
@@ -223,7 +223,7 @@ class Trained:
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such; by the call, if `schedule` does not have the level.
+        If a parameter has the wrong type; by the call, if `schedule` does not have the level.
 
     Examples
     --------
@@ -271,7 +271,7 @@ class Preconditioned:
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such; by the call, if t is outside the schedule or not between
+        If a parameter has the wrong type; by the call, if t is outside the schedule or not between
         alpha = 0 and the clean level, or if the network's output has another shape than x.
 
     Examples

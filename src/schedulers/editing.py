@@ -72,7 +72,7 @@ def image_to_image(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such; as for `Scheduler.sample`.
+        If an argument is not as described; and as for `Scheduler.sample`.
 
     References
     ----------
@@ -119,16 +119,16 @@ def inpaint(
 ) -> Array:
     """Sample what is missing of an image of which a part is known.
 
-    The method is that of replacement (Song et al. 2021b, appendix I.2; Lugmayr et al. 2022, eq. 8):
-    at every level the known part of x is what noising the known data to that level gives, and the
-    model makes the rest of x fit. It is written as a denoiser whose D is `known` where that is
-    known: from a start of that kind every row leads to the next, with the noise that the sample
-    began with where the scheduler draws none, and with that of q(x' given x, x_0) where it does. A
-    scheduler that draws more than that, as DDPM with variance "fixed_large" and those with
-    `s_noise` above 1 do, makes the known part noisier, too.
+    The method is replacement (Song et al. 2021b, appendix I.2; Lugmayr et al. 2022, eq. 8): at every
+    level the known part of x is the known data with that level's noise, and the model makes the
+    rest of x fit. It is written as a denoiser whose D is `known` where the mask is 1. Then every
+    row keeps the known part at its level: with the noise that the sample began with if the
+    scheduler draws none, and with that of q(x' given x, x_0) if it does. A scheduler that draws
+    more noise than that (DDPM with variance "fixed_large", or `s_noise` above 1) makes the known
+    part noisier, too.
 
-    The model was never asked for p(missing given known), and replacement is not exact: at a high
-    level it sees the known part through noise, and later steps cannot undo all that it did then.
+    Replacement is not exact: it does not sample p(missing given known). At a high level the model
+    sees the known part through noise, and later steps cannot undo all that it did then.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ def inpaint(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such, if the scheduler's model learned its variance; as for
-        `Scheduler.sample`.
+        If an argument is not as described, if the scheduler's model learned its variance, and as
+        for `Scheduler.sample`.
 
     References
     ----------

@@ -39,7 +39,7 @@ def linear(x: Array, y: Array, weight: ArrayLike) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not as described.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def spherical(x: Array, y: Array, weight: ArrayLike) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not as described.
 
     References
     ----------

@@ -121,7 +121,7 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such, and as for `output_law`.
+        If an argument is not as described, and as for `output_law`.
 
     Examples
     --------

@@ -38,7 +38,7 @@ def wasserstein2(p: Gaussian, q: Gaussian) -> float:
     Raises
     ------
     TypeError, ValueError
-        If they are none such.
+        If an argument is not a Gaussian, or if their event shapes differ.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> float:
     Raises
     ------
     TypeError, ValueError
-        If they are none such.
+        If an argument is not a Gaussian, or if their event shapes differ.
 
     References
     ----------

@@ -166,7 +166,7 @@ def convergence_order(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not as described.
 
     Examples
     --------

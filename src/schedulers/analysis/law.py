@@ -90,7 +90,7 @@ def transfer_function(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not as described.
 
     References
     ----------
@@ -141,7 +141,7 @@ def output_law(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not as described.
 
     References
     ----------

@@ -29,7 +29,7 @@ def power_law(side: int, variance: float = 0.25) -> Gaussian:
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not as described.
 
     References
     ----------

@@ -64,8 +64,8 @@ class Distribution(ABC):
         Raises
         ------
         TypeError, ValueError
-            If an argument is none such; by the denoiser, if x has another event shape, if t is
-            outside the schedule or not above the clean level.
+            If an argument is not as described; by the denoiser, if x has another event shape, or
+            if t is outside the schedule or at the clean level.
 
         Examples
         --------
@@ -110,7 +110,7 @@ class Distribution(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `schedule` is none or `t` is outside it.
+            If `schedule` is not a NoiseSchedule, or if `t` is outside it.
 
         Examples
         --------
@@ -137,8 +137,8 @@ class Distribution(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `x` is none such, or if the distribution has no density (some variance is 0; its
-            marginals above the clean level have one).
+            If `x` is not as described, or if some variance is 0, so that there is no density. (The
+            marginals above the clean level have one.)
 
         Examples
         --------
@@ -176,7 +176,7 @@ class Distribution(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `n` or `rng` is none such.
+            If `n` is not an integer of at least 0, or `rng` not one of these.
 
         Examples
         --------

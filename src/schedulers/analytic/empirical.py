@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Empirical(GaussianMixture):
     """Uniform distribution over the points of a data set.
 
-    Its denoiser is what a model that learned the data set by heart would be: the mean of the
-    points, weighted by how likely each is to have become x. It generates the points themselves.
+    Its denoiser is that of a model that learned the data set by heart: the mean of the points,
+    weighted by how likely each is to have become x. Sampling with it gives the points themselves.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Empirical(GaussianMixture):
     Raises
     ------
     TypeError, ValueError
-        If `points` is none such.
+        If `points` is not an array of finite numbers with at least one point.
 
     Examples
     --------

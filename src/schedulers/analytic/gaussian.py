@@ -34,7 +34,8 @@ class Gaussian(Distribution):
     Raises
     ------
     TypeError, ValueError
-        If the arguments are none such.
+        If an argument is not finite numbers, if the shapes do not fit, or if `cov` is not
+        symmetric and positive semidefinite.
 
     Examples
     --------
@@ -78,11 +79,11 @@ class Gaussian(Distribution):
     def fit(cls, samples: ArrayLike, shrinkage: float | None = None) -> Gaussian:
         """Normal distribution with the mean and the covariance of data.
 
-        The sample covariance S = sum_k (x_k - m)(x_k - m)^T / n is singular where there are no more
+        The sample covariance S = sum_k (x_k - m)(x_k - m)^T / n is singular if there are no more
         samples than dimensions, and poor long before. So it is shrunk towards a multiple of the
-        identity, to (1 - r) S + r mu I with mu = tr(S) / d. By default r is Ledoit and Wolf's: the
-        one with the least expected squared error, estimated by b**2 / d**2 of their Lemma 3.2 to
-        3.4, which tends to 0 as the samples grow in number.
+        identity: (1 - r) S + r mu I with mu = tr(S) / d. By default r is Ledoit and Wolf's, which
+        has the least expected squared error. It is estimated by b**2 / d**2 of their Lemmas 3.2 to
+        3.4, and tends to 0 as the number of samples grows.
 
         Parameters
         ----------
@@ -99,7 +100,7 @@ class Gaussian(Distribution):
         Raises
         ------
         TypeError, ValueError
-            If an argument is none such.
+            If `samples` is not at least two finite samples, or `shrinkage` not a number in [0, 1].
 
         References
         ----------
@@ -168,7 +169,8 @@ class Gaussian(Distribution):
         Raises
         ------
         TypeError, ValueError
-            If an argument is none such, or if `x` lies where the distribution has no density.
+            If an argument is not as described, or if `t_from` is the clean level and some variance
+            is 0.
 
         Examples
         --------

@@ -31,7 +31,7 @@ class GaussianMixture(Distribution):
     Raises
     ------
     TypeError, ValueError
-        If the arguments are none such.
+        If an argument is not finite numbers of the stated shape and range.
 
     Examples
     --------

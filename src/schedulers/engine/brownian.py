@@ -25,25 +25,25 @@ _DEPTH = 30
 class BrownianPath(Seeded):
     """Noise for `rng` that is the same path for every number of steps.
 
-    With W a Brownian path over s / (1 + s), where s is Karras's sigma, the fresh noise of a step
-    from s to s' is W's increment between the two, scaled to unit variance. So a step's noise is
-    the sum of what the noises of the steps that it is cut into are, and as steps grow in number a
-    stochastic scheduler's samples converge, to the solution of its stochastic differential equation
-    that belongs to the path. For any one grid the noise is as independent as any other source's.
+    Let W be a Brownian path over s / (1 + s), where s is Karras's sigma. The fresh noise of a step
+    from s to s' is W's increment between the two, scaled to unit variance. So if you cut a step in
+    two, its noise is the sum of the two new ones. As the number of steps grows, the samples of a
+    stochastic scheduler converge to the solution of its stochastic differential equation along the
+    path. On any one grid the noise of the steps is independent, as that of other sources is.
 
-    W is a function of the seed alone: it is made anew by halving intervals, each midpoint drawn
-    given the two ends (Lévy's construction), so that a step costs about 60 draws.
+    W is a function of the seed alone. It is made by halving intervals and drawing each midpoint
+    given the two ends (Lévy's construction): about 60 draws a step.
 
     Parameters
     ----------
     seeds : int, SeedSequence, or sequence of those
-        Name of the path; or one for each sample of the batch, whose noise is then its own.
+        Name of the path. With one seed for each sample of a batch, each sample has its own path.
 
     Raises
     ------
     TypeError, ValueError
-        If `seeds` is none such; where it is used, if there is not one for each sample, or if levels
-        are closer together than 1e-9 of the path.
+        If `seeds` is not as described; by a run, if there is not one seed for each sample, or if
+        levels are closer together than 1e-9 of the path.
 
     References
     ----------

@@ -19,14 +19,14 @@ class StaticThreshold:
     limit : float
         Largest magnitude that data has, positive.
     rederive_noise : bool
-        Whether e is made anew from the clipped D, so that x = alpha D + sigma e still holds, or
-        stays what the model said. Kept, it goes into a tableau's rows beside the clipped D; the
-        later rows of a step of Heun or Runge-Kutta then begin from alpha D + sigma e, not from x.
+        True makes e anew from the clipped D, so that x = alpha D + sigma e still holds. False keeps
+        the e that the model gave, beside the clipped D. Then the later rows of a step of Heun or
+        Runge-Kutta begin from alpha D + sigma e, not from x.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class DynamicThreshold:
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     Examples
     --------

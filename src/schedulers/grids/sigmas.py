@@ -38,7 +38,7 @@ def karras_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) 
     Raises
     ------
     TypeError, ValueError
-        If an argument is no such number, or if the levels are too near to tell apart in float64.
+        If an argument is out of range, or if levels are too close to tell apart in float64.
 
     Examples
     --------

@@ -38,7 +38,7 @@ def trailing(schedule: NoiseSchedule, steps: int) -> Floats:
     Raises
     ------
     TypeError, ValueError
-        If `schedule` or `steps` is none such.
+        If `schedule` is not a NoiseSchedule, or if `steps` is not an integer in this range.
 
     Examples
     --------

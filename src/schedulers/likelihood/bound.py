@@ -157,8 +157,9 @@ def variational_bound(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such, if there is a decoder for a run that does not end clean, if
-        `x_0` is not on the grid of `bins`; for the model's output, as for `Scheduler.update`.
+        If an argument is not as described, if a decoder is given for a run that does not end
+        clean, or if `x_0` is not on the grid of `bins`; for the model's output, as for
+        `Scheduler.update`.
 
     References
     ----------
@@ -235,7 +236,7 @@ def progressive_decoding(
     ----------
     scheduler, denoiser, x_0, steps, timesteps, sigmas
         As for `variational_bound`.
-    rng : source of noise, but no function
+    rng : source of noise, except a function
         As in the notes on `Scheduler`.
 
     Returns
@@ -246,7 +247,7 @@ def progressive_decoding(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such; for the model's output, as for `Scheduler.update`.
+        If an argument is not as described; for the model's output, as for `Scheduler.update`.
 
     Examples
     --------

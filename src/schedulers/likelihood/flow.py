@@ -107,8 +107,8 @@ def log_likelihood(
     x : ndarray of float32 or float64, shape ``(n, *event_shape)``
         Samples at time `t_from`, at the model's own scale.
     t_from : float or None
-        Time that the density is of: that of data with the noise of this level. None is the clean
-        level, on schedules that go down to it, for data that has a density; there D = x and e = 0.
+        Time of the samples: the density is that of data with the noise of this level. None is the
+        clean level, for schedules that go down to it and data that has a density.
     t_to : float, optional
         Time at which the density is N(0, sigma**2 I), as `Scheduler.initial_noise` begins; by
         default the schedule's `t_max`. A `DiscreteSchedule` with zero terminal SNR has no path
@@ -121,7 +121,7 @@ def log_likelihood(
         ``jvp(x, t, v)`` returns the derivative of the model's output along v, of the shape of x, by
         automatic differentiation for instance; by default it is a difference quotient.
     rng : source of noise
-        Of the probes, as in the notes on `Scheduler`.
+        Source of the probes, as in the notes on `Scheduler`.
     tolerance : float, optional
         Error of a solver's step: in nats, and for positions in units of the noise at `t_from`. By
         default 1e-8 in float64, and 1e-3 in float32.
@@ -133,7 +133,7 @@ def log_likelihood(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such; if what the model or `jvp` returns has another shape than x or
+        If an argument is not as described; if what the model or `jvp` returns has another shape than x or
         is not finite.
     RuntimeError
         If the solver's steps become too small to tell in float64, as where there is no density.

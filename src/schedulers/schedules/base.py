@@ -48,14 +48,14 @@ class Level(NamedTuple):
 class NoiseSchedule(ABC):
     """The scales of the path x_t = alpha(t) x_0 + sigma(t) eps, as functions of the model's time.
 
-    A schedule of one's own subclasses this, sets the four attributes, and writes `_path` and
-    `_time`, both on float64 arrays that are already checked.
+    To write your own schedule, subclass this, set the four attributes, and write `_path` and
+    `_time`. Both get float64 arrays that are already checked.
 
     Attributes
     ----------
     t_min, t_max : float
-        The two ends of a grid made from a number of steps; spacing "trailing" alone takes no
-        notice of `t_min`.
+        The two ends of a grid made from a number of steps. The spacing "trailing" does not use
+        `t_min`.
     t_end : float
         The last time at which the path is defined; its first is 0.
     t_clean : float
@@ -156,7 +156,7 @@ class NoiseSchedule(ABC):
         Parameters
         ----------
         sigmas : float or array_like
-            Values of sigma / alpha; infinity where the schedule reaches alpha = 0.
+            Values of sigma / alpha. Infinity is allowed if the schedule reaches alpha = 0.
 
         Returns
         -------
@@ -167,8 +167,8 @@ class NoiseSchedule(ABC):
         TypeError
             If `sigmas` is not real numbers.
         ValueError
-            If a value is NaN, or outside the schedule by more than 1e-6 of itself, float32's
-            rounding; within that it is taken as the schedule's end.
+            If a value is NaN, or outside the schedule by more than 1e-6 of itself. A value that is
+            outside by less, as float32 rounds, is taken as the schedule's end.
 
         Examples
         --------

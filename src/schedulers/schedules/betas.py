@@ -39,7 +39,7 @@ def linear_betas(
     Raises
     ------
     TypeError, ValueError
-        If an argument is no such number.
+        If an argument is not a number of the stated range.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0
     Raises
     ------
     TypeError, ValueError
-        If an argument is no such number.
+        If an argument is not a number of the stated range.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def laplace_betas(
     Raises
     ------
     TypeError, ValueError
-        If an argument is no such number.
+        If an argument is not a number of the stated range.
 
     Examples
     --------

@@ -30,13 +30,13 @@ class VPSchedule(NoiseSchedule):
     beta_min, beta_max : float
         Rates at t = 0 and t = 1 of the diffusion; 0 < beta_min <= beta_max.
     t_min : float
-        The less noisy end of a grid made from a number of steps, in (0, 1); spacing "trailing"
-        takes no notice of it.
+        Time at which a grid made from a number of steps ends, before the clean level; in (0, 1).
+        The spacing "trailing" does not use it.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is no such number.
+        If a parameter is not a number of the stated range.
 
     Examples
     --------
@@ -75,13 +75,13 @@ class VESchedule(NoiseSchedule):
     Parameters
     ----------
     sigma_min, sigma_max : float
-        The two ends of a grid made from a number of steps, 0 < sigma_min < sigma_max; spacing
-        "trailing" takes no notice of `sigma_min`.
+        The two ends of a grid made from a number of steps, 0 < sigma_min < sigma_max. The spacing
+        "trailing" does not use `sigma_min`.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is no such number.
+        If a parameter is not a number of the stated range.
 
     Examples
     --------
@@ -124,13 +124,13 @@ class FlowSchedule(NoiseSchedule):
     Parameters
     ----------
     t_min : float
-        The less noisy end of a grid made from a number of steps, in (0, 1); spacing "trailing"
-        takes no notice of it.
+        Time at which a grid made from a number of steps ends, before the clean level; in (0, 1).
+        The spacing "trailing" does not use it.
 
     Raises
     ------
     TypeError, ValueError
-        If `t_min` is no such number.
+        If `t_min` is not a number between 0 and 1.
 
     Examples
     --------
@@ -164,13 +164,13 @@ class CosineSchedule(NoiseSchedule):
         Offset, at least 0, that keeps the noise near t = 0 from being too small; 0 gives
         alpha = cos(pi t / 2) and sigma = sin(pi t / 2).
     t_min : float
-        The less noisy end of a grid made from a number of steps, in (0, 1); spacing "trailing"
-        takes no notice of it.
+        Time at which a grid made from a number of steps ends, before the clean level; in (0, 1).
+        The spacing "trailing" does not use it.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is no such number.
+        If a parameter is not a number of the stated range.
 
     Examples
     --------

@@ -58,7 +58,7 @@ def black_box_law(
     Raises
     ------
     TypeError, ValueError
-        If `data` or `sigmas` is none such; if the sampler is not affine, or its samples are not
+        If `data` or `sigmas` is not as described; if the sampler is not affine, or its samples are not
         independent of each other.
 
     Examples

@@ -67,7 +67,7 @@ class SamplerCase:
     Raises
     ------
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
     """
 
     sampler: Sampler

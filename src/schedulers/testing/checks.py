@@ -93,7 +93,7 @@ def check_sampler(
     ChecksFailed
         If checks fail: one error that says all of what failed.
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def check_scheduler(
     ChecksFailed
         If checks fail: one error that says all of what failed.
     TypeError, ValueError
-        If a parameter is none such.
+        If a parameter has the wrong type or is out of range.
 
     Examples
     --------

@@ -112,7 +112,7 @@ class Configured:
         Raises
         ------
         TypeError, ValueError
-            If `config` is none such, or has arguments that the constructor refuses.
+            If `config` is not as described, or has arguments that the constructor refuses.
         OSError
             If there is no such file.
 

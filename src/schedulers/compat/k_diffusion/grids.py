@@ -32,7 +32,7 @@ def get_sigmas_karras(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not a number of the stated range.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def get_sigmas_vp(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such.
+        If an argument is not a number of the stated range.
 
     Examples
     --------

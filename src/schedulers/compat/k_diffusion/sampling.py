@@ -85,7 +85,7 @@ def sample_euler(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none such, or if the model returns another shape, NaN or infinity.
+        If an argument is not as described, or if the model returns another shape, NaN or infinity.
     ImportError
         If `disable` is False and tqdm is not installed.
 
