@@ -664,8 +664,8 @@ INTRODUCTION = """\
 
 The checks of `schedulers.testing`, run by `benchmarks/conformance.py` over the samplers of
 {versions}.
-*Order* is that which was asked for; *float32* means that a sampler keeps its levels or weights in
-that precision, and was held to its rounding. Any sampler can be put to the same checks:
+*Order* is the order that was claimed. *float32* means that a sampler keeps its levels or weights in
+that precision, and was held to its rounding. You can check any sampler in the same way:
 
 ```python
 >>> from schedulers.testing import check_sampler
@@ -677,8 +677,8 @@ that precision, and was held to its rounding. Any sampler can be put to the same
 
 ```
 
-A failure counts as a fault where it is explained down to the line or the formula that causes it,
-and is not a convention.
+A failure counts as a fault if the line or the formula that causes it is known, and it is not a
+convention.
 
 | package | sampler | order | precision | passed | faults | fails otherwise |
 | --- | --- | --- | --- | --- | --- | --- |
