@@ -139,7 +139,7 @@ def _compare(options: argparse.Namespace) -> str:
 def _check_picture(path: Path) -> None:
     """Refuse what cannot be drawn to, before any work is done."""
     if not path.parent.is_dir():
-        raise ValueError(f"--plot must be in a folder that there is, got {str(path)!r}")
+        raise ValueError(f"--plot must be in a folder that exists, got {str(path)!r}")
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"--plot must end in {', '.join(PICTURES)}, got {str(path)!r}")
 

@@ -56,7 +56,7 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
     Raises
     ------
     TypeError
-        If `x` is no array of NumPy, PyTorch or the array API.
+        If `x` is not an array of NumPy, PyTorch or the array API.
     ValueError
         If `x` has no axis 0, or if `dtype` is of integers and t is not one.
 
@@ -263,7 +263,7 @@ class Preconditioned:
         ``network(x, c_noise)``, the latter as a vector with an entry for each sample. Classes and
         other conditions go into the callable.
     scales : callable
-        Karras's sigma to `Scales`: an `EDM`, a `VE` or a `Trained`, or a function of one's own.
+        Karras's sigma to `Scales`: an `EDM`, a `VE`, a `Trained` or your own function.
     schedule : NoiseSchedule, optional
         That of the scheduler, whose x and t come in: by default `VESchedule()`, where t is Karras's
         sigma itself.

@@ -44,7 +44,7 @@ def image_to_image(
 ) -> Array:
     """Noise data partly, and denoise it again (SDEdit; Meng et al. 2022, Algorithm 1).
 
-    What is below the noise is made anew; what is above it stays. It is a run over the last levels
+    Details smaller than the noise are made anew; what is larger stays. It is a run over the last levels
     of the whole one: what depends on a run's length, as churn's gamma does and `DDIM` with a
     sequence of sigmas, is that of the shorter.
 

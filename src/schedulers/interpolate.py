@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def linear(x: Array, y: Array, weight: ArrayLike) -> Array:
     """Interpolate on the straight line: (1 - w) x + w y.
 
-    Between two independent samples of noise it is no noise of the same variance: at w = 1/2 that
+    Between two independent samples of noise, the result is not noise of the same variance: at w = 1/2 that
     is half, and what a model makes of it is blurred. Those of noise are interpolated by
     `spherical`; this is for data, and for whatever lies close together.
 
@@ -65,7 +65,7 @@ def spherical(x: Array, y: Array, weight: ArrayLike) -> Array:
     ----------
     x, y : array of floats
         Two samples of one shape, dtype and library; each is one vector, whatever its shape. Neither
-        is 0, and they do not point in opposite directions, between which there is no one arc.
+        may be 0 everywhere, nor may they point in opposite directions: many arcs join those.
     weight : float, or array_like of shape (n,)
         Of y: 0 is x and 1 is y; beyond those it extrapolates. One for each interpolation.
 

@@ -205,7 +205,7 @@ class Distribution(ABC):
 
 
 def check_schedule(schedule: NoiseSchedule) -> None:
-    """Refuse what is no schedule."""
+    """Refuse anything but a schedule."""
     if not isinstance(schedule, NoiseSchedule):
         raise TypeError(f"schedule must be a NoiseSchedule, got {schedule!r}")
 

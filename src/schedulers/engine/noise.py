@@ -1,6 +1,6 @@
 """Fresh noise: what `rng` names.
 
-A `numpy.random.Generator` and a function of the caller's draw in order. An int or a `SeedSequence`
+A `numpy.random.Generator` and a function draw in order. An int or a `SeedSequence`
 names the noise itself: each *place* in a run (the start, the entry, a stage) has its own stream of
 random bits, a function of the seed and the place alone, so it makes no difference who draws it, or
 when. A sequence of seeds, one for each sample, gives each sample the noise that it has alone.

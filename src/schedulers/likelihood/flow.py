@@ -136,7 +136,7 @@ def log_likelihood(
         If an argument is not as described; if what the model or `jvp` returns has another shape than x or
         is not finite.
     RuntimeError
-        If the solver's steps become too small to tell in float64, as where there is no density.
+        If the solver's steps become too small for float64, as happens if there is no density.
 
     References
     ----------

@@ -25,8 +25,8 @@ class DiscreteSchedule(NoiseSchedule):
 
     Time t = i is the i-th training level, alpha = sqrt(alphas_cumprod[i]) and
     sigma = sqrt(1 - alphas_cumprod[i]) (Ho et al. 2020, eq. 4, where it is called t = i + 1).
-    Between two of them log(sigma / alpha) is linear in t. The clean level is no training level and
-    has no index; the time that stands for it is -1, at which no model is evaluated.
+    Between two of them log(sigma / alpha) is linear in t. The clean level is not a training level.
+    Its time is -1; no model is evaluated there.
 
     Parameters
     ----------

@@ -1,15 +1,15 @@
 """Checks for samplers that this library has never seen.
 
-Correctness is checked here against what is known exactly: data that is one point, data that is
-Gaussian, and the symmetries that every sampler has. `check_scheduler` takes a `Scheduler` of one's
-own, `check_sampler` any function
+The checks compare a sampler with what is known exactly: data that is one point, Gaussian data, and the
+symmetries that every sampler has. `check_scheduler` takes your own `Scheduler`, `check_sampler` any
+function
 
     sampler(denoiser, x, sigmas, noise) -> x
 
 on NumPy arrays in Karras's convention: x = x_0 + sigma eps, ``denoiser(x, sigma)`` returns the
 denoised estimate of x_0, `sigmas` fall and the last may be 0, and ``noise(x)`` returns fresh
-standard normal noise. Each law is one check, with a name, and a failure says what was expected,
-what came out and where to look. In pytest, `parametrize_with_checks` makes each check a test.
+standard normal noise. Each check tests one law. A failure says what was expected, what came out and
+where to look. In pytest, `parametrize_with_checks` makes each check a test.
 
 >>> from itertools import pairwise
 >>> def euler(denoiser, x, sigmas, noise):
@@ -18,7 +18,7 @@ what came out and where to look. In pytest, `parametrize_with_checks` makes each
 ...     return x
 >>> check_sampler(euler, order=1)
 
-One that averages the slopes of Heun's method wrongly is of first order, at most:
+This Heun's method averages its two slopes wrongly, so its order is 1 at most:
 
 >>> def heun(denoiser, x, sigmas, noise):
 ...     for s, s_next in pairwise(sigmas.tolist()):

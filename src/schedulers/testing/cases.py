@@ -203,7 +203,7 @@ class Normal:
     draws: int = 0
 
     def __call__(self, like: Any) -> Any:
-        """Draw for the whole batch, and return the rows that there are."""
+        """Draw for the whole batch, and return the rows of this part."""
         self.draws += 1
         shape = like.shape if self.batch is None else (self.batch, *like.shape[1:])
         drawn = self.generator.standard_normal(shape)

@@ -78,7 +78,7 @@ def check_sampler(
     expected_failures: Mapping[str, str] | None = None,
     **options: Any,
 ) -> None:
-    """Run every check that applies to a sampler of any origin.
+    """Run every check that applies to a sampler.
 
     Parameters
     ----------

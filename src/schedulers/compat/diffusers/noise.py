@@ -35,7 +35,7 @@ def fresh(generator: Any, given: Any, state: State, index: int, *levels: Level) 
         return Noise.bind(generator, like).draw(place)
     except (TypeError, ValueError):
         raise TypeError(
-            f"generator must be None, an int, a numpy.random.Generator or what else rng may be, or "
+            f"generator must be None, an int, a numpy.random.Generator or another kind of rng, or "
             f"a torch.Generator for torch tensors; got {_checks.shown(generator)}"
         ) from None
 

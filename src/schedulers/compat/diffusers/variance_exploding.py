@@ -150,7 +150,7 @@ class SingleStage(VarianceExploding):
         repeated = times[1:][times[1:] == times[:-1]]
         if repeated.size:
             raise ValueError(
-                f"timesteps must differ, by which steps are told apart, got {repeated[0]:g} twice: "
+                f"timesteps must differ, since they identify the steps, got {repeated[0]:g} twice: "
                 f"take fewer steps, or sigmas that the model was trained at"
             )
         self.sigmas = sigmas.astype(np.float32)
@@ -229,7 +229,7 @@ class EulerDiscreteScheduler(SingleStage):
         self._set_sigmas(self._told(times, sigmas), sigmas, None)
 
     def _told(self, times: Floats, sigmas: Floats) -> Floats:
-        """Times as the model is told them: log(sigma) / 4, as EDM has it, where that is asked."""
+        """Return the times that the model gets: log(sigma) / 4, as in EDM, if configured."""
         config = self.config
         if config.timestep_type == "continuous" and self._predicts == "v_prediction":
             return 0.25 * log(sigmas[:-1])
@@ -305,8 +305,8 @@ class EulerDiscreteScheduler(SingleStage):
         sample : array
             The sample, of the same shape.
         s_churn, s_tmin, s_tmax, s_noise : float
-            As for `schedulers.Euler`, but that the model has been evaluated before the level is
-            raised, as the interface has it. `pred_original_sample` is the estimate made there.
+            As for `schedulers.Euler`, with one difference: in this interface the model is evaluated
+            before the level is raised. `pred_original_sample` is the estimate from there.
         generator, return_dict
             As for `DDIMScheduler.step`.
 
@@ -473,7 +473,7 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
         values = [*sigmas.astype(np.float32).tolist(), 0.0]
         if len(set(told)) < len(told):
             raise ValueError(
-                f"timesteps must differ, by which steps are told apart, got {_checks.shown(told)}: "
+                f"timesteps must differ, since they identify the steps, got {_checks.shown(told)}: "
                 f"take fewer steps, or sigmas that the model was trained at"
             )
         levels = tuple(Level(t, 1.0, s) for t, s in zip([*told, -1.0], values, strict=True))

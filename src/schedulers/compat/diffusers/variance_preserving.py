@@ -118,11 +118,11 @@ class DDIMScheduler(VariancePreserving):
     Parameters
     ----------
     diffusers_steps : bool
-        A step from timestep t leads to the one that comes next in `timesteps`. With True it leads
-        to t - num_train_timesteps // num_inference_steps, as in diffusers: the same where
-        timestep_spacing is "leading", but with "linspace", and with "trailing" and a number of
-        steps that does not divide the training's, that is another time than the model is told
-        next, and the samples stay away from the probability flow however many steps there are.
+        False: a step from timestep t leads to the next one in `timesteps`. True: it leads to
+        t - num_train_timesteps // num_inference_steps, as in diffusers. The two are the same with
+        timestep_spacing "leading". With "linspace", and with "trailing" if the number of steps does
+        not divide the training's, diffusers' step leads to another time than the model gets next,
+        and the samples stay away from the probability flow with any number of steps.
 
     Examples
     --------
@@ -212,7 +212,7 @@ class DDIMScheduler(VariancePreserving):
         eta : float
             In [0, 1]; 0 is deterministic.
         use_clipped_model_output : bool
-            Whether the noise estimate is made anew from a clipped denoised one.
+            Whether to compute the noise estimate again from the clipped denoised estimate.
         generator : optional
             Source of fresh noise: what a core scheduler's `rng` may be, or for PyTorch's tensors a
             torch.Generator or a list of them.
@@ -251,8 +251,8 @@ class DDPMScheduler(VariancePreserving):
     Parameters
     ----------
     diffusers_steps : bool
-        The last step, which ends clean, adds no noise (Ho et al. 2020, Algorithm 2). With True it
-        does, as in diffusers, wherever it begins above timestep 0.
+        False: the last step, which ends clean, adds no noise (Ho et al. 2020, Algorithm 2). True:
+        it does, as in diffusers, if it begins above timestep 0.
     """
 
     _beta_schedules = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")

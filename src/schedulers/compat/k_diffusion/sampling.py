@@ -66,8 +66,8 @@ def sample_euler(
         ``sigma_hat`` and ``denoised``: the sample that the model saw, the step's index, its level,
         the level as raised by churn, and what the model returned.
     disable : bool, optional
-        Whether there is no progress bar. By default there is one if the package tqdm is there and
-        the errors' stream is a terminal.
+        True shows no progress bar. By default there is one if tqdm is installed and stderr is a
+        terminal.
     s_churn, s_tmin, s_tmax, s_noise : float
         As for `ChurnedScheduler`.
     noise_sampler : callable, optional
@@ -209,7 +209,7 @@ def _floats(sigmas: Array) -> list[float]:
     levels: list[float] = _checks.vector("sigmas", values).tolist()
     if min(levels[:-1], default=1.0) <= 0.0 or levels[-1] < 0.0:
         raise ValueError(
-            f"sigmas must be positive, but that the last may be 0, got {_checks.shown(levels)}"
+            f"sigmas must be positive (only the last may be 0), got {_checks.shown(levels)}"
         )
     return levels
 
@@ -294,7 +294,7 @@ def _run(
 
 
 def _info(sigmas: Array, step: int, state: State, denoised: Array) -> dict[str, Any]:
-    """Return what a callback is told in a step."""
+    """Return what the callback gets in a step."""
     sigma = sigmas[step]
     sigma_hat = sigma * (state.t / state.tableau.levels[step].t)
     return {

@@ -78,7 +78,7 @@ def check_float32(case: SamplerCase) -> None:
 
 @Check
 def check_untouched(case: SamplerCase) -> None:
-    """No array of the caller's is written to: x, sigmas, what the denoiser and `noise` returned.
+    """The sampler writes to no array of its caller: x, sigmas, what denoiser and `noise` returned.
 
     A failure means an operation in place, such as ``x += ...``, on an array that is not the
     sampler's own.

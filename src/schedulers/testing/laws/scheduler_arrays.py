@@ -77,7 +77,7 @@ def check_half_precision(case: SchedulerCase) -> None:
 
 @Check
 def check_own_memory(case: SchedulerCase) -> None:
-    """Nothing of the caller's is written to, and nothing that comes out shares memory with it.
+    """The run writes to no array of its caller, and no result shares memory with one.
 
     The sample and the model's outputs are read-only here; then the model returns one buffer every
     time, as compiled models do, and writes to its argument. A failure means an operation in place,

@@ -39,7 +39,7 @@ STATE = "what a run knows: all of it must be in the State, nothing in the schedu
 def check_value(case: SchedulerCase) -> None:
     """A scheduler is an immutable value: equal to its like, hashable, pickled as it is.
 
-    A failure means a subclass that is no frozen dataclass, a parameter that is no field of it, or
+    A failure means a subclass that is not a frozen dataclass, a parameter that is not a field, or
     one that is mutable.
     """
     scheduler, look_at = case.scheduler, "the class: @dataclass(frozen=True, kw_only=True)"
