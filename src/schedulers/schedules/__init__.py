@@ -1,4 +1,4 @@
-"""What a model was trained with: its noise levels as functions of its own time."""
+"""Noise schedules: the noise levels that a model was trained with."""
 
 from schedulers.schedules.base import Level, NoiseSchedule
 from schedulers.schedules.betas import (
