@@ -1,4 +1,4 @@
-"""A Brownian path as a source of noise: the same randomness, however many steps a run takes."""
+"""A Brownian path as a source of noise: the same randomness for every number of steps."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# An interval is halved this often; the two ends of a step are not to be in one of the last.
+# Number of times that [0, 1] is halved. The two ends of a step must not be closer than that.
 _DEPTH = 30
 
 
 @dataclass(frozen=True)
 class BrownianPath(Path):
-    """Noise for `rng` that is the same path for every number of steps.
+    """Noise for `rng` that is the same random path for every number of steps.
 
-    With W a Brownian path over s / (1 + s), where s is Karras's sigma, the fresh noise of a step
-    from s to s' is W's increment between the two, scaled to unit variance. So a step's noise is
-    the sum of what the noises of the steps that it is cut into are, and as steps grow in number a
-    stochastic scheduler's samples converge, to the solution of its stochastic differential equation
-    that belongs to the path. For any one grid the noise is as independent as any other source's.
+    Let W be a Brownian path over s / (1 + s), where s is Karras's sigma. The fresh noise of a step
+    from s to s' is the increment of W between the two, scaled to unit variance. If a step is split
+    into shorter ones, their increments add up to its own. So, as the number of steps grows, the
+    samples of a stochastic scheduler converge: to the solution of its stochastic differential
+    equation for this path. Within one grid, the noises of different steps are independent, as they
+    are from any other source.
 
-    W is a function of the seed alone: it is made anew by halving intervals, each midpoint drawn
-    given the two ends (Lévy's construction), so that a step costs 30 to 60 draws.
+    W depends on the seed alone. It is not stored: each step computes it by halving intervals and
+    drawing each midpoint given the two ends (Lévy's construction), which costs 30 to 60 draws.
 
     Parameters
     ----------
     seeds : int, SeedSequence, or sequence of those
-        Name of the path; or one for each sample of the batch, whose noise is then its own.
+        Seed of the path; or one seed for each sample of the batch, which then has its own path.
 
     Raises
     ------
     TypeError, ValueError
-        If `seeds` is none such; where it is used, if there is not one for each sample, or if levels
-        are closer together than 1e-9 of the path.
+        If `seeds` has the wrong type or value. A run raises if a sequence of seeds does not have
+        one for each sample, or if s / (1 + s) of two levels differs by less than 1e-9.
 
     References
     ----------
@@ -73,7 +74,7 @@ class BrownianPath(Path):
         object.__setattr__(self, "seeds", seeds)
 
     def increment(self, place: Place, shape: tuple[int, ...]) -> Floats:
-        """Return the noise of a place: the path's over the place's span, if it has one."""
+        """Return the noise of a place: the path's over its span; if it has no span, a draw."""
         if place.span is None:
             return self._normal(place, shape)
         low, high = place.span
@@ -81,15 +82,15 @@ class BrownianPath(Path):
         while node.is_right(low) == node.is_right(high):
             if node.depth == _DEPTH:
                 raise ValueError(
-                    f"levels must be further apart for a BrownianPath, which tells them where "
-                    f"s / (1 + s) of Karras's sigma s differs by 1e-9; got {low!r} and {high!r}"
+                    f"levels must be further apart for a BrownianPath: s / (1 + s), where s is "
+                    f"Karras's sigma, must differ by at least 1e-9, got {low!r} and {high!r}"
                 )
             node = self._half(node, high)
         risen: Floats = self._value(node, high) - self._value(node, low)
         return risen / math.sqrt(high - low)
 
     def _value(self, node: _Node, point: float) -> Floats:
-        """W at a point inside a node, on the way to which intervals are halved."""
+        """Return W at a point inside a node, by halving intervals on the way there."""
         while node.depth < _DEPTH:
             node = self._half(node, point)
         before, after = point - node.start, node.end - point
@@ -131,7 +132,7 @@ class _Node(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Place of the noise inside the interval."""
+        """Place of the noise that gives W inside the interval."""
         return node_place(self.depth + 1, self.number)
 
     def is_right(self, point: float) -> bool:

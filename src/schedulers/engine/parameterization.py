@@ -1,4 +1,4 @@
-"""Parameterizations: what a model's output says of the data and of the noise.
+"""Parameterizations: from a model's output to estimates of the data and of the noise.
 
 Whatever a model predicts, at a level (alpha, sigma) its output gives a *denoised* estimate D of x_0
 and a *noise* estimate e of eps, with x = alpha D + sigma e. Both are linear in x and the output:
@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 from schedulers import _checks
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "score", "flow")
-# What these predict says nothing of x_0 where alpha is 0.
+# At alpha = 0 these predictions do not determine x_0.
 UNDEFINED_AT_ALPHA_0 = ("epsilon", "score")
 
 
 class Coefficients(NamedTuple):
-    """Weights of x and of the model's output in D and in e."""
+    """Weights of x and of the model's output in D ("denoised") and in e ("noise")."""
 
     denoised_x: float
     denoised_output: float
@@ -39,14 +39,14 @@ class Coefficients(NamedTuple):
 
 
 def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficients:
-    """Weights that make D and e of x and the model's output, from the module's table.
+    """Weights that turn x and the model's output into D and e, from the module's table.
 
     Parameters
     ----------
     prediction_type : str
         One of `PREDICTION_TYPES`.
     alpha, sigma : float
-        The level's scales; sigma is positive, and so is alpha for "epsilon" and "score".
+        Scales of the level. sigma is positive; for "epsilon" and "score" alpha is, too.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficien
     Raises
     ------
     ValueError
-        If `prediction_type` is none of them.
+        If `prediction_type` is not one of `PREDICTION_TYPES`.
 
     Examples
     --------
@@ -81,26 +81,26 @@ def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficien
 def to_denoised_and_noise(
     prediction_type: str, x: Any, output: Any, alpha: float, sigma: float
 ) -> tuple[Any, Any]:
-    """Denoised and noise estimates of a model's output.
+    """Denoised and noise estimates from a model's output.
 
     Parameters
     ----------
     prediction_type : str
         One of `PREDICTION_TYPES`.
     x, output : array
-        The sample that the model saw and what it returned, of one shape.
+        The model's input and output, of the same shape.
     alpha, sigma : float
-        The level's scales, as for `coefficients`.
+        Scales of the level, as for `coefficients`.
 
     Returns
     -------
     denoised, noise : array
-        D and e, new arrays, with x = alpha D + sigma e.
+        D and e, with x = alpha D + sigma e; new arrays.
 
     Raises
     ------
     ValueError
-        If `prediction_type` is none of them.
+        If `prediction_type` is not one of `PREDICTION_TYPES`.
 
     Examples
     --------
@@ -116,16 +116,16 @@ def to_denoised_and_noise(
 
 
 def to_output(prediction_type: str, denoised: Any, noise: Any, alpha: float, sigma: float) -> Any:
-    """Return what a model of this prediction type puts out for the estimates D and e.
+    """Return the output of a model of this prediction type for the estimates D and e.
 
     Parameters
     ----------
     prediction_type : str
         One of `PREDICTION_TYPES`.
     denoised, noise : array
-        D and e, of one shape.
+        D and e, of the same shape.
     alpha, sigma : float
-        The level's scales.
+        Scales of the level; sigma is positive for "score".
 
     Returns
     -------
@@ -134,7 +134,7 @@ def to_output(prediction_type: str, denoised: Any, noise: Any, alpha: float, sig
     Raises
     ------
     ValueError
-        If `prediction_type` is none of them.
+        If `prediction_type` is not one of `PREDICTION_TYPES`.
 
     Examples
     --------
