@@ -176,16 +176,16 @@ BAD = [
     (lambda: Preconditioned(3, EDM()), TypeError, "network must be a callable"),
     (lambda: Preconditioned(network, 0.5), TypeError, "scales must be a callable"),
     (lambda: Preconditioned(network, EDM(), "ve"), TypeError, "schedule must be a NoiseSchedule"),
-    (lambda: Preconditioned(network, EDM())(X, 0.0), ValueError, "t must be a time between"),
+    (lambda: Preconditioned(network, EDM())(X, 0.0), ValueError, "t must be a time with alpha and"),
     (
         lambda: Preconditioned(network, EDM(), sc.FlowSchedule())(X, 1.0),
         ValueError,
-        "t must be a time between alpha = 0 and the clean level, got 1.0 with alpha = 0",
+        "t must be a time with alpha and sigma above 0, got 1.0 with alpha = 0",
     ),
     (
         lambda: Preconditioned(network, EDM())(X, np.array([1.0, 2.0])),
         ValueError,
-        r"t must be one time, or one for each sample and all the same, got \[1.0, 2.0\]",
+        r"t must be one time, or the same time for every sample, got \[1.0, 2.0\]",
     ),
     (
         lambda: Preconditioned(network, EDM)(X, 1.0),

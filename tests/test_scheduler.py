@@ -157,7 +157,7 @@ BAD_LEVELS = [
         ValueError,
         r"sigmas must be finite and lie in \[0.0100005, ",
     ),
-    ({"sigmas": [1.0, math.nan]}, ValueError, "sigmas must be not NaN"),
+    ({"sigmas": [1.0, math.nan]}, ValueError, "sigmas must not be NaN"),
     ({"sigmas": [1j, 0.0]}, TypeError, "sigmas must be real numbers"),
 ]
 

@@ -33,31 +33,30 @@ SCHEDULES: dict[str, Callable[[], sc.NoiseSchedule]] = {
 PICTURES = (".png", ".pdf", ".svg")
 
 _DESCRIPTION = """\
-Diffusion schedulers, looked at without sampling.
+Look at diffusion schedulers without sampling.
 
-  compare   how far each scheduler's output is from the data, exactly, for Gaussian data
-  show      the rows of weights that a scheduler takes: its tableau
+  compare   how far each scheduler's output is from the data: exact, for Gaussian data
+  show      the table of weights that a scheduler uses: its tableau
 """
 
 _COMPARE = """\
-How far is each scheduler's output from the data, at a number of steps?
+Show how far each scheduler's output is from the data, for each number of steps.
 
-The data is taken to be Gaussian, with the mean and the covariance of what --data names. Then the
-best possible denoiser is known, a scheduler's output is Gaussian, too, and its distance from the
-data needs no samples: it is the exact 2-Wasserstein distance, in the units of the data. What a real
-network gets wrong comes on top of that; what the scheduler, the grid and the number of steps do to
-the data's spectrum is all here.
+The data is modelled as a Gaussian with the mean and the covariance of --data. For it the perfect
+denoiser is known and a scheduler's output is Gaussian, so the 2-Wasserstein distance between output
+and data is computed exactly, without samples, in the units of the data. It is the error of the
+scheduler, the grid and the number of steps. The error of a real network comes on top.
 
   python -m schedulers compare --data digits --steps 5,10,20,50
   python -m schedulers compare --data my_images.npy --spacing karras --plot out.png
 """
 
 _SHOW = """\
-Show the rows that a run takes.
+Show the table of weights that a run uses.
 
-Each row is one model evaluation, at the time t and the level (alpha, sigma). The columns are
-weights: of D, the denoised estimate; of e, the noise estimate; of e[-1], that of one evaluation
-ago, and so on; and of z, fresh noise. Their weighted sum is the next x.
+Each row is one model evaluation, at the time t and the level (alpha, sigma). The other columns are
+weights: D is the denoised estimate, e the noise estimate, e[-1] the noise estimate of the previous
+evaluation, and so on; z is fresh noise. Their weighted sum is the next x.
 
   python -m schedulers show ddim --steps 10
   python -m schedulers show heun --steps 5 --spacing karras --schedule ve
@@ -89,14 +88,14 @@ def _parser() -> argparse.ArgumentParser:
         default="power-law",
         metavar="digits|power-law|FILE.npy",
         help="digits: scikit-learn's 8x8 images; power-law: the spectrum of natural images, 1/f^2 "
-        "over 32x32 frequencies; or an array of samples, counted by axis 0, which is taken from "
-        "0..255 to -1..1 where it is of uint8 (default: power-law)",
+        "over 32x32 frequencies; FILE.npy: an array whose axis 0 counts the samples; uint8 is "
+        "scaled from 0..255 to -1..1 (default: power-law)",
     )
     comparison.add_argument(
         "--steps", default="5,10,20,50", help="numbers of steps, with commas (default: 5,10,20,50)"
     )
     comparison.add_argument(
-        "--plot", metavar="FILE.png", help="draw it, too, as PNG, PDF or SVG; needs matplotlib"
+        "--plot", metavar="FILE.png", help="also draw a plot, as PNG, PDF or SVG; needs matplotlib"
     )
     show = commands.add_parser("show", description=_SHOW, formatter_class=raw)
     show.set_defaults(run=_show)
@@ -107,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
             "--schedule",
             choices=SCHEDULES,
             default="linear",
-            help="what the model was trained with: 1000 betas, linear (DDPM's), scaled-linear "
-            "(Stable Diffusion's) or cosine (Improved DDPM's); or vp or ve, continuous "
+            help="what the model was trained with: 1000 betas, linear (DDPM), scaled-linear "
+            "(Stable Diffusion) or cosine (Improved DDPM); or continuous time, vp or ve "
             "(default: linear)",
         )
         command.add_argument(
@@ -133,11 +132,11 @@ def _compare(options: argparse.Namespace) -> str:
         axes.set_title(f"{options.data}, {options.schedule}, {options.spacing}")
         axes.figure.savefig(options.plot, dpi=150)
     root = float(np.sqrt(np.trace(data.cov) if data.cov.ndim == 2 else data.cov.sum()))
-    return f"2-Wasserstein distance to data of standard deviation {root:.4g} in all:\n\n{found}"
+    return f"2-Wasserstein distance to data of total standard deviation {root:.4g}:\n\n{found}"
 
 
 def _check_picture(path: Path) -> None:
-    """Refuse what cannot be drawn to, before any work is done."""
+    """Check that a plot can be saved there, before any work is done."""
     if not path.parent.is_dir():
         raise ValueError(f"--plot must be in a folder that exists, got {str(path)!r}")
     if path.suffix.lower() not in PICTURES:
@@ -153,11 +152,11 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
-        raise ValueError(f"--steps must be integers with commas between, got {text!r}") from None
+        raise ValueError(f"--steps must be integers separated by commas, got {text!r}") from None
 
 
 def _data(name: str) -> Gaussian:
-    """Gaussian of the data that a name stands for."""
+    """Return the Gaussian for a value of --data."""
     if name == "power-law":
         return power_law(32)
     if name == "digits":

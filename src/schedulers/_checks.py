@@ -1,4 +1,4 @@
-"""Checks of arguments: each names the argument, what came, and what would be right."""
+"""Checks of arguments. Each error names the argument, the value received and what is right."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def shown(value: object) -> str:
-    """Return the value's repr, cut where it is long."""
+    """Return the repr of `value`, cut to 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else text[:197] + "..."
 
 
 def integer(name: str, value: object, *, at_least: int) -> int:
-    """Return `value` as an int; a bool or a float is a TypeError."""
+    """Return `value` as an int. A bool or a float is a TypeError."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
@@ -42,7 +42,7 @@ def real(
     above: float = -math.inf,
     finite: bool = True,
 ) -> float:
-    """Return `value` as a float inside the stated bounds; NaN never is."""
+    """Return `value` as a float inside the bounds. NaN is an error."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {shown(value)}")
     try:
@@ -83,7 +83,7 @@ def array(name: str, value: object, *, infinite: bool = False) -> NDArray[np.flo
     numbers = given.astype(np.float64)
     if np.isnan(numbers).any() or not (infinite or np.isfinite(numbers).all()):
         raise ValueError(
-            f"{name} must be {'not NaN' if infinite else 'finite'}, got {shown(value)}"
+            f"{name} must {'not be NaN' if infinite else 'be finite'}, got {shown(value)}"
         )
     return numbers
 
@@ -100,7 +100,7 @@ def vector(name: str, value: object, *, infinite: bool = False) -> NDArray[np.fl
 
 
 def decreasing(name: str, values: NDArray[np.float64]) -> None:
-    """Refuse a sequence that repeats or rises."""
+    """Raise ValueError unless `values` are strictly decreasing."""
     rises = np.flatnonzero(~(values[1:] < values[:-1]))
     if rises.size:
         i = int(rises[0])
@@ -118,14 +118,14 @@ def boolean(name: str, value: object) -> bool:
 
 
 def function(name: str, value: object, signature: str) -> None:
-    """Refuse what cannot be called."""
+    """Raise TypeError unless `value` is callable."""
     if not callable(value):
         raise TypeError(f"{name} must be a callable {signature}, got {shown(value)}")
 
 
 def settle(owner: object, name: str, **bounds: Any) -> None:
-    """Check a real-valued field of a frozen dataclass, and keep it as a Python float.
+    """Check a real-valued field of a frozen dataclass, and store it as a Python float.
 
-    A NumPy scalar would impose its own precision on every product that it goes into.
+    A NumPy scalar would change the dtype of arrays that it multiplies.
     """
     object.__setattr__(owner, name, real(name, getattr(owner, name), **bounds))

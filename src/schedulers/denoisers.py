@@ -1,8 +1,8 @@
-"""Models: what makes a denoiser of a network.
+"""Wrappers that make a denoiser from a network.
 
-A scheduler calls ``denoiser(x, t)``. A network wants more than that, or other scales: its time as a
-vector (`per_sample`), inputs of unit variance (`Preconditioned`), a class and guidance towards it
-(`Guided`). Each is a small callable and takes arrays of any library. They go into one another:
+A scheduler calls ``denoiser(x, t)``. A network often needs other input: its time as a vector
+(`per_sample`), x at unit variance (`Preconditioned`), or guidance towards a class (`Guided`). Each
+wrapper is a small callable for arrays of any library. You can nest them:
 
 >>> from schedulers import Heun, VESchedule
 >>> def network(x, c_noise, label):  # a stand-in
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
-    """Return t as a vector with an entry for each sample of x, of its library and on its device.
+    """Return t as a vector with one entry per sample, in the library and on the device of x.
 
     Parameters
     ----------
@@ -45,9 +45,8 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
     x : array, shape (n, ...)
         The sample.
     dtype : dtype, optional
-        Of the vector, as its library calls it, such as ``np.int64`` or ``torch.long``; by default
-        that of x. The largest integer up to which half precision has all is 2048, and bfloat16's
-        256.
+        dtype of the vector, such as ``np.int64`` or ``torch.long``; by default that of x. float16
+        has every integer only up to 2048, and bfloat16 only up to 256.
 
     Returns
     -------
@@ -58,7 +57,7 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
     TypeError
         If `x` is not an array of NumPy, PyTorch or the array API.
     ValueError
-        If `x` has no axis 0, or if `dtype` is of integers and t is not one.
+        If `x` has no axis 0, or if `dtype` is an integer type and `t` is not a whole number.
 
     Examples
     --------
@@ -72,8 +71,8 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
     dtype = getattr(x, "dtype", None) if dtype is None else dtype
     if "int" in str(dtype) and t != int(t):
         raise ValueError(
-            f"t must be a whole number for dtype {dtype}, got {t!r}: give the network times that "
-            f"it knows, such as by spacing 'trailing', or a floating dtype"
+            f"t must be a whole number for dtype {dtype}, got {t!r}: use a grid of whole times, "
+            f"such as spacing 'trailing', or a floating dtype"
         )
     n = (x.shape[0],)
     if isinstance(x, np.ndarray):
@@ -93,24 +92,25 @@ class Guided:
 
     With w = scale - 1, the output is
 
-        (1 + w) conditional(x, t) - w unconditional(x, t),
+        (1 + w) conditional(x, t) - w unconditional(x, t).
 
-    of whatever the two predict: D and the noise estimate are affine in it, so all predictions are
-    guided alike. For a model that has learned its variance, guide what it predicts and leave the
-    variance as it is, in a callable of one's own.
+    It works for every prediction type and guides each in the same way, because D and the noise
+    estimate are affine in the output. If the model also returns a learned variance, write your own
+    callable: guide the prediction and leave the variance as it is.
 
     Parameters
     ----------
     conditional, unconditional : callable
-        ``denoiser(x, t)`` for the condition, and for none or a negative one.
+        ``denoiser(x, t)`` with the condition, and with none or a negative one.
     scale : float
-        1 + w, as it is mostly given: 0 is the unconditional model, 1 the conditional one, more goes
-        beyond. At 0 and at 1 the other one is not evaluated.
+        1 + w, the usual "guidance scale": 0 is the unconditional model, 1 is the conditional one,
+        and more is stronger guidance. At 0 and at 1 only that one model is evaluated.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter has the wrong type; by the call, if the two outputs differ in shape.
+        If an argument has the wrong type or value. A call raises if the two outputs differ in
+        shape.
 
     Examples
     --------
@@ -140,7 +140,7 @@ class Guided:
 
 
 class Scales(NamedTuple):
-    """Scales of eq. 7 at one noise level: of what a network sees, and of what it returns."""
+    """Coefficients of a network's input and output at one noise level (Karras et al., eq. 7)."""
 
     c_skip: float
     c_out: float
@@ -165,7 +165,7 @@ class EDM:
     Raises
     ------
     TypeError, ValueError
-        If `sigma_data` is not a positive number.
+        If `sigma_data` is not a positive real number.
 
     Examples
     --------
@@ -179,7 +179,7 @@ class EDM:
         _checks.settle(self, "sigma_data", above=0.0)
 
     def __call__(self, sigma: float) -> Scales:
-        """Return the scales at one of Karras's sigmas, which is positive."""
+        """Return the scales at a Karras sigma, which must be above 0."""
         _checks.real("sigma", sigma, above=0.0)
         d, norm = self.sigma_data, math.hypot(sigma, self.sigma_data)
         return Scales((d / norm) ** 2, sigma * (d / norm), 1.0 / norm, 0.25 * math.log(sigma))
@@ -190,7 +190,7 @@ class VE:
     """Preconditioning of the VE networks of Song et al. 2021 (Karras et al. 2022, Table 1, "VE").
 
     c_skip = 1, c_out = s, c_in = 1, c_noise = log(s / 2), with s Karras's sigma. The network
-    predicts the noise negated.
+    predicts -eps.
 
     Examples
     --------
@@ -199,31 +199,32 @@ class VE:
     """
 
     def __call__(self, sigma: float) -> Scales:
-        """Return the scales at one of Karras's sigmas, which is positive."""
+        """Return the scales at a Karras sigma, which must be above 0."""
         _checks.real("sigma", sigma, above=0.0)
         return Scales(1.0, sigma, 1.0, math.log(0.5 * sigma))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Scales of a network trained on another schedule, for any of the five predictions.
+    """Scales of a network that was trained on another schedule, for any prediction type.
 
-    The network sees x at its own schedule's scale, c_in = alpha, and its own time, c_noise = t,
-    where sigma / alpha is Karras's sigma s. For "epsilon" that is c_skip = 1 and c_out = -s, which
-    on a `VPSchedule` has c_in = 1 / sqrt(s**2 + 1): Karras et al. 2022, Table 1, "VP", but that
-    c_noise there is 999 t.
+    The network sees x at the scale of its own schedule, c_in = alpha, and the time of its own
+    schedule, c_noise = t, at the level where sigma / alpha is Karras's sigma s. For "epsilon",
+    c_skip = 1 and c_out = -s. On a `VPSchedule`, c_in is then 1 / sqrt(s**2 + 1), as in Karras et
+    al. 2022, Table 1, "VP", where c_noise is 999 t instead.
 
     Parameters
     ----------
     schedule : NoiseSchedule
-        What the network was trained with.
+        Schedule that the network was trained with.
     prediction_type : str
         What it returns: "epsilon", "sample", "v_prediction", "score" or "flow".
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter has the wrong type; by the call, if `schedule` does not have the level.
+        If an argument has the wrong type or value. A call raises if `schedule` does not reach the
+        sigma.
 
     Examples
     --------
@@ -248,25 +249,25 @@ class Trained:
 
 @dataclass(frozen=True)
 class Preconditioned:
-    """Denoiser made of a raw network F (Karras et al. 2022, eq. 7).
+    """Denoiser made from a raw network F (Karras et al. 2022, eq. 7).
 
     With y = x / alpha and Karras's sigma s = sigma / alpha, it returns
 
         D = c_skip(s) y + c_out(s) F(c_in(s) y, c_noise(s)),
 
-    which a scheduler calls a prediction of type "sample". It may be called with a vector of times,
-    one for each sample and all the same, so that it is a model for `schedulers.compat.k_diffusion`.
+    so give the scheduler ``prediction_type="sample"``. t may also be a vector with the same time
+    for every sample, so a `Preconditioned` is a model for `schedulers.compat.k_diffusion`, too.
 
     Parameters
     ----------
     network : callable
-        ``network(x, c_noise)``, the latter as a vector with an entry for each sample. Classes and
+        ``network(x, c_noise)``, where c_noise is a vector with one entry per sample. Classes and
         other conditions go into the callable.
     scales : callable
-        Karras's sigma to `Scales`: an `EDM`, a `VE`, a `Trained` or your own function.
+        Function from Karras's sigma to `Scales`: an `EDM`, a `VE`, a `Trained` or your own.
     schedule : NoiseSchedule, optional
-        That of the scheduler, whose x and t come in: by default `VESchedule()`, where t is Karras's
-        sigma itself.
+        Schedule of the scheduler that calls the denoiser. By default `VESchedule()`, where t is
+        Karras's sigma itself.
 
     Raises
     ------
@@ -276,7 +277,7 @@ class Preconditioned:
 
     Examples
     --------
-    A network that was trained on betas, in a loop on Karras's scale:
+    A network that was trained on betas, run on Karras's sigmas:
 
     >>> from schedulers import DDIM, DiscreteSchedule, VESchedule, karras_sigmas, linear_betas
     >>> def network(x, t):
@@ -303,7 +304,7 @@ class Preconditioned:
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         if not (alpha > 0.0 and sigma > 0.0):
             raise ValueError(
-                f"t must be a time between alpha = 0 and the clean level, got {t!r} with "
+                f"t must be a time with alpha and sigma above 0, got {t!r} with "
                 f"alpha = {alpha:g} and sigma = {sigma:g}"
             )
         scales = self.scales(sigma / alpha)
@@ -324,8 +325,7 @@ def _one_time(t: Array) -> Any:
     times: list[float] = t.tolist()
     if len(set(times)) != 1:
         raise ValueError(
-            f"t must be one time, or one for each sample and all the same, "
-            f"got {_checks.shown(times)}"
+            f"t must be one time, or the same time for every sample, got {_checks.shown(times)}"
         )
     return times[0]
 

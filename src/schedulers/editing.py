@@ -44,9 +44,9 @@ def image_to_image(
 ) -> Array:
     """Noise data partly, and denoise it again (SDEdit; Meng et al. 2022, Algorithm 1).
 
-    Details smaller than the noise are made anew; what is larger stays. It is a run over the last levels
-    of the whole one: what depends on a run's length, as churn's gamma does and `DDIM` with a
-    sequence of sigmas, is that of the shorter.
+    Details smaller than the noise are made anew; what is larger stays. The run takes the last
+    levels of the whole one, so what depends on a run's length (churn's gamma, a sequence of sigmas
+    for `DDIM`) depends on the shorter run.
 
     Parameters
     ----------
@@ -119,10 +119,10 @@ def inpaint(
 ) -> Array:
     """Sample what is missing of an image of which a part is known.
 
-    The method is replacement (Song et al. 2021b, appendix I.2; Lugmayr et al. 2022, eq. 8): at every
-    level the known part of x is the known data with that level's noise, and the model makes the
-    rest of x fit. It is written as a denoiser whose D is `known` where the mask is 1. Then every
-    row keeps the known part at its level: with the noise that the sample began with if the
+    The method is replacement (Song et al. 2021b, appendix I.2; Lugmayr et al. 2022, eq. 8): at
+    every level the known part of x is the known data with that level's noise, and the model makes
+    the rest of x fit. It is written as a denoiser whose D is `known` where the mask is 1. Then
+    every row keeps the known part at its level: with the noise that the sample began with if the
     scheduler draws none, and with that of q(x' given x, x_0) if it does. A scheduler that draws
     more noise than that (DDPM with variance "fixed_large", or `s_noise` above 1) makes the known
     part noisier, too.

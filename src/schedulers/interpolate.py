@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def linear(x: Array, y: Array, weight: ArrayLike) -> Array:
     """Interpolate on the straight line: (1 - w) x + w y.
 
-    Between two independent samples of noise, the result is not noise of the same variance: at w = 1/2 that
-    is half, and what a model makes of it is blurred. Those of noise are interpolated by
-    `spherical`; this is for data, and for whatever lies close together.
+    Use it for data, and for samples that are close together. Between two independent samples of
+    noise the variance is too small (half at w = 1/2), and a model makes a blurred sample of it: use
+    `spherical` for noise.
 
     Parameters
     ----------

@@ -207,7 +207,7 @@ def test_the_command_line_refuses_files_that_are_no_samples(capsys, tmp_path):
     [
         (["compare", "--data", "nothing.npy"], "No such file"),
         (["compare", "--data", "digit"], "--data must be digits, power-law or a file that ends in"),
-        (["compare", "--steps", "5,a"], "--steps must be integers with commas between"),
+        (["compare", "--steps", "5,a"], "--steps must be integers separated by commas"),
         (["compare", "--steps", "0"], "steps must be at least 1"),
         (["compare", "--plot", "nowhere/out.png"], "--plot must be in a folder that exists"),
         (["compare", "--plot", "out.zzz"], "--plot must end in .png, .pdf, .svg, got 'out.zzz'"),

@@ -85,7 +85,7 @@ def test_leading_takes_an_offset_as_far_as_the_schedule_goes():
         grids.leading(DISCRETE, 1000, offset=1)
     with pytest.raises(ValueError, match="offset must be at least 0, got -1"):
         grids.leading(DISCRETE, 4, offset=-1)
-    with pytest.raises(ValueError, match="offset counts training levels"):
+    with pytest.raises(ValueError, match="offset must be 0 for .* got 1"):
         grids.leading(sc.VPSchedule(), 4, offset=1)
 
 
@@ -256,7 +256,7 @@ def test_arguments_of_sigma_grids_are_checked(make, n, low, high, error, message
         (lambda: sc.beta_sigmas(3, 1.0, 2.0, beta=math.inf), "beta must be .*finite"),
         (
             lambda: sc.polyexponential_sigmas(1000, 1.0, 2.0, rho=9.0),
-            "n=1000 levels from sigma_max=2 to sigma_min=1 do not fall strictly",
+            "n=1000 levels from sigma_max=2 to sigma_min=1 must be strictly",
         ),
     ],
 )

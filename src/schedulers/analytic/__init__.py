@@ -1,8 +1,8 @@
-"""Distributions of data whose denoiser is known in closed form.
+"""Data distributions whose denoiser is known in closed form.
 
-If x_0 has one of these distributions, so has x_t = alpha x_0 + sigma eps (its *marginal*), and the
-exact posterior mean E[x_0 | x_t], which a perfect model would learn, is a formula. Each is computed
-in float64 and returned in the dtype of `x`.
+If x_0 has one of these distributions, the distribution of x_t = alpha x_0 + sigma eps (its
+*marginal*) is known, too, and the posterior mean E[x_0 | x_t], which a perfect model would learn,
+is a formula. The denoiser computes it in float64 and returns the dtype of `x`.
 """
 
 from schedulers.analytic.distribution import Distribution

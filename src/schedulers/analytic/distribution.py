@@ -1,4 +1,4 @@
-"""What distributions of data share whose denoiser is a formula."""
+"""The base class of data distributions whose denoiser is a formula."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Distribution(ABC):
-    """What the distributions share. `event_shape` is the shape of one x_0."""
+    """Base class of the distributions. `event_shape` is the shape of one x_0."""
 
     event_shape: tuple[int, ...]
     _variances: Floats
@@ -46,26 +46,27 @@ class Distribution(ABC):
     def denoiser(
         self, schedule: NoiseSchedule, prediction_type: str = "epsilon"
     ) -> Callable[[Any, float], Any]:
-        """Exact model for this distribution as data.
+        """Exact model for data of this distribution.
 
         Parameters
         ----------
         schedule : NoiseSchedule
-            The path that the model is for.
+            Noise schedule of the model.
         prediction_type : str
-            What it returns: "epsilon", "sample", "v_prediction", "score" or "flow".
+            What the model returns: "epsilon", "sample", "v_prediction", "score" or "flow".
 
         Returns
         -------
         callable
-            ``denoiser(x, t)``, for x of shape ``(..., *event_shape)`` at the time t of the
+            ``denoiser(x, t)``, with x of shape ``(..., *event_shape)`` and t a time of the
             schedule. It returns the exact output, in the shape and dtype of x.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described; by the denoiser, if x has another event shape, or
-            if t is outside the schedule or at the clean level.
+            If an argument has the wrong type or value. The denoiser raises if x has the wrong type
+            or shape, if t is outside the schedule or at the clean level, and for "epsilon" and
+            "score" if alpha is 0 at t.
 
         Examples
         --------
@@ -99,9 +100,9 @@ class Distribution(ABC):
         Parameters
         ----------
         schedule : NoiseSchedule
-            The path.
+            Noise schedule.
         t : float
-            Its time.
+            Time of the schedule.
 
         Returns
         -------
@@ -110,7 +111,7 @@ class Distribution(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `schedule` is not a NoiseSchedule, or if `t` is outside it.
+            If `schedule` is not a NoiseSchedule, or if `t` is not a single time of it.
 
         Examples
         --------
@@ -128,7 +129,7 @@ class Distribution(ABC):
         Parameters
         ----------
         x : ndarray of floats, shape ``(..., *event_shape)``
-            Where.
+            Points at which to evaluate the density.
 
         Returns
         -------
@@ -137,8 +138,8 @@ class Distribution(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `x` is not as described, or if some variance is 0, so that there is no density. (The
-            marginals above the clean level have one.)
+            If `x` has the wrong type or shape, or if the distribution has no density because a
+            variance is 0. Its marginals above the clean level have a density.
 
         Examples
         --------
@@ -149,7 +150,9 @@ class Distribution(ABC):
         return self._log_prob(self._values(x))
 
     def score(self, x: Any) -> Any:
-        """Gradient of the log density, in the shape and dtype of `x`; else as for `log_prob`.
+        """Gradient of the log density, in the shape and dtype of `x`.
+
+        Parameters and errors as for `log_prob`.
 
         Examples
         --------
@@ -160,7 +163,7 @@ class Distribution(ABC):
         return np.asarray(self._score(self._values(x))).astype(x.dtype)
 
     def sample(self, n: int, rng: RNG = None) -> Floats:
-        """Draw from the distribution.
+        """Draw samples from the distribution.
 
         Parameters
         ----------
@@ -176,7 +179,7 @@ class Distribution(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `n` is not an integer of at least 0, or `rng` not one of these.
+            If `n` or `rng` has the wrong type, or if `n` or an int `rng` is negative.
 
         Examples
         --------
@@ -205,13 +208,13 @@ class Distribution(ABC):
 
 
 def check_schedule(schedule: NoiseSchedule) -> None:
-    """Refuse anything but a schedule."""
+    """Raise TypeError unless `schedule` is a NoiseSchedule."""
     if not isinstance(schedule, NoiseSchedule):
         raise TypeError(f"schedule must be a NoiseSchedule, got {schedule!r}")
 
 
 def scales(schedule: NoiseSchedule, t: float, name: str = "t") -> tuple[float, float]:
-    """Return alpha and sigma at one time."""
+    """Return alpha and sigma at a single time."""
     time = schedule._checked(t, name)
     if time.ndim:
         raise ValueError(f"{name} must be a single time, got shape {time.shape}")

@@ -1,4 +1,4 @@
-"""The points of a data set."""
+"""The distribution of a data set: its points, each equally likely."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 class Empirical(GaussianMixture):
     """Uniform distribution over the points of a data set.
 
-    Its denoiser is that of a model that learned the data set by heart: the mean of the points,
-    weighted by how likely each is to have become x. Sampling with it gives the points themselves.
+    Its denoiser is that of a model that memorized the data set: the mean of the points, each
+    weighted by its probability given x. It generates the points themselves.
 
     Parameters
     ----------
     points : array_like, shape ``(k, *event_shape)``
-        The data set; axis 0 counts it.
+        The data set; axis 0 counts the points.
 
     Raises
     ------
     TypeError, ValueError
-        If `points` is not an array of finite numbers with at least one point.
+        If `points` has the wrong type, shape or values.
 
     Examples
     --------

@@ -24,18 +24,17 @@ class Gaussian(Distribution):
     Parameters
     ----------
     mean : float or array_like, shape event_shape
-        Mean. A scalar goes with any shape: every element of x is then a distribution of its own,
-        unless `cov` says how many there are.
+        Mean. If it is a scalar and `cov` is an array, all elements have this mean. If both are
+        scalars, the event is a single number, and each element of x is a sample of its own.
     cov : float or array_like
         Covariance, positive semidefinite: a scalar (the same variance for all elements), an array
-        of event_shape (a variance for each), or a matrix of shape (d, d), d the number of elements
-        of the event, in C order. A variance of 0 makes a point.
+        of event_shape (one variance per element), or a matrix of shape (d, d), where d is the
+        number of elements of the event, in C order. A variance may be 0.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not finite numbers, if the shapes do not fit, or if `cov` is not
-        symmetric and positive semidefinite.
+        If an argument has the wrong type, shape or values.
 
     Examples
     --------
@@ -54,8 +53,8 @@ class Gaussian(Distribution):
         full = spread.shape == (centre.size, centre.size) != centre.shape
         if not (spread.ndim == 0 or spread.shape == centre.shape or full):
             raise ValueError(
-                f"cov must be a scalar, of the mean's shape {centre.shape}, or a matrix of shape "
-                f"{(centre.size, centre.size)}, got shape {spread.shape}"
+                f"cov must be a scalar, an array of the mean's shape {centre.shape}, or a matrix "
+                f"of shape {(centre.size, centre.size)}, got shape {spread.shape}"
             )
         self.event_shape = centre.shape
         self._mean = centre
@@ -65,7 +64,7 @@ class Gaussian(Distribution):
             if not np.allclose(spread, spread.T, rtol=1e-10, atol=1e-12 * np.abs(spread).max()):
                 raise ValueError(f"cov must be symmetric, got {cov!r}")
             self._variances, self._basis = np.linalg.eigh(spread)
-            # Where an eigenvalue is 0, eigh leaves rounding of either sign.
+            # For an eigenvalue of 0, eigh returns a rounding error of either sign.
             largest = self._variances.max(initial=0.0)
             rounding = np.finfo(np.float64).eps * centre.size * largest
             self._variances[np.abs(self._variances) <= rounding] = 0.0
@@ -77,20 +76,20 @@ class Gaussian(Distribution):
 
     @classmethod
     def fit(cls, samples: ArrayLike, shrinkage: float | None = None) -> Gaussian:
-        """Normal distribution with the mean and the covariance of data.
+        """Fit the normal distribution with the mean and the covariance of data.
 
         The sample covariance S = sum_k (x_k - m)(x_k - m)^T / n is singular if there are no more
-        samples than dimensions, and poor long before. So it is shrunk towards a multiple of the
-        identity: (1 - r) S + r mu I with mu = tr(S) / d. By default r is Ledoit and Wolf's, which
-        has the least expected squared error. It is estimated by b**2 / d**2 of their Lemmas 3.2 to
-        3.4, and tends to 0 as the number of samples grows.
+        samples than dimensions, and inaccurate if there are few. So it is shrunk towards a multiple
+        of the identity, to (1 - r) S + r mu I with mu = tr(S) / d. By default r is Ledoit and
+        Wolf's estimate of the value with the least expected squared error: b**2 / d**2 in their
+        Lemmas 3.2 to 3.4. It tends to 0 as the number of samples grows.
 
         Parameters
         ----------
         samples : array_like, shape ``(n, *event_shape)``
-            Data; n is at least 2.
+            Data. n is at least 2.
         shrinkage : float, optional
-            r itself, in [0, 1]; 0 is maximum likelihood.
+            Value of r, in [0, 1]; 0 is maximum likelihood.
 
         Returns
         -------
@@ -100,7 +99,7 @@ class Gaussian(Distribution):
         Raises
         ------
         TypeError, ValueError
-            If `samples` is not at least two finite samples, or `shrinkage` not a number in [0, 1].
+            If an argument has the wrong type, shape or values.
 
         References
         ----------
@@ -141,26 +140,26 @@ class Gaussian(Distribution):
 
     @property
     def cov(self) -> Floats:
-        """Covariance, in the form that it was given in; a copy."""
+        """Covariance, in the form in which it was given; a copy."""
         if self._basis is None:
             return self._variances.copy()
         return np.asarray((self._basis * self._variances) @ self._basis.T)
 
     def flow(self, schedule: NoiseSchedule, x: Any, t_from: float, t_to: float | None) -> Any:
-        """Exact map of the probability-flow ODE between two times.
+        """Exact solution of the probability-flow ODE from one time to another.
 
-        Along the flow a Gaussian's marginals are carried into one another by
-        x -> alpha' m + S'**(1/2) S**(-1/2) (x - alpha m), S = alpha**2 cov + sigma**2 I: the
-        solution of Song et al. 2021, eq. 13, for a normal distribution.
+        For a normal distribution, the ODE (Song et al. 2021, eq. 13) takes x at `t_from` to
+        alpha' m + S'**(1/2) S**(-1/2) (x - alpha m) at `t_to`, with S = alpha**2 cov + sigma**2 I.
+        A prime marks the values at `t_to`.
 
         Parameters
         ----------
         schedule : NoiseSchedule
-            The path.
+            Noise schedule.
         x : ndarray of floats, shape ``(..., *event_shape)``
             Sample at time `t_from`.
         t_from, t_to : float
-            Times of the schedule, in any order; None is the clean level.
+            Times of the schedule, in any order. `t_to` may be None, the clean level.
 
         Returns
         -------
@@ -169,8 +168,8 @@ class Gaussian(Distribution):
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or if `t_from` is the clean level and some variance
-            is 0.
+            If an argument has the wrong type, shape or values, or if a variance of the
+            marginal at `t_from` is 0.
 
         Examples
         --------
@@ -203,7 +202,7 @@ class Gaussian(Distribution):
         return self._with(alpha * self._mean, alpha**2 * self._variances + sigma**2)
 
     def _with(self, mean: Floats, variances: Floats) -> Gaussian:
-        """Normal distribution of the same event shape and axes."""
+        """Return a normal distribution with the same event shape and axes."""
         other = object.__new__(Gaussian)
         other.event_shape = self.event_shape
         other._mean, other._basis, other._variances = mean, self._basis, variances
@@ -233,10 +232,10 @@ class Gaussian(Distribution):
 
 
 def _shrinkage(off: Floats, spread: Floats, average: float) -> float:
-    """Ledoit and Wolf's weight of the identity, for centred samples and their covariance."""
+    """Return Ledoit and Wolf's r, for centred samples and their covariance."""
     from_identity = np.sum(spread**2) - len(spread) * average**2  # |S - mu I|**2
     if from_identity <= 0.0:
         return 0.0
-    # The mean of |x x^T - S|**2 over the samples, divided by their number.
+    # Mean of |x x^T - S|**2 over the samples, divided by the number of samples.
     error = (np.mean(np.sum(off**2, axis=1) ** 2) - np.sum(spread**2)) / len(off)
-    return float(min(max(error / from_identity, 0.0), 1.0))  # each bound met but for rounding
+    return float(min(max(error / from_identity, 0.0), 1.0))  # outside only by rounding

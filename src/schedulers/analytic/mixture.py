@@ -24,14 +24,14 @@ class GaussianMixture(Distribution):
     means : array_like, shape ``(k, *event_shape)``
         Means of the k components; axis 0 counts them.
     std : float or array_like, shape (k,)
-        Standard deviations of the components, at least 0; 0 makes points.
+        Standard deviations of the components, at least 0. A component with 0 is a point.
     weights : array_like, shape (k,), optional
-        Probabilities of the components, positive, with the sum 1; equal by default.
+        Probabilities of the components, positive, with sum 1. Equal by default.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not finite numbers of the stated shape and range.
+        If an argument has the wrong type, shape or values.
 
     Examples
     --------
@@ -43,13 +43,13 @@ class GaussianMixture(Distribution):
         centres, stds = many("means", means), _checks.array("std", std)
         k = len(centres)
         if stds.shape not in ((), (k,)) or stds.min() < 0.0:
-            raise ValueError(f"std must be one number, or {k}, and at least 0, got {std!r}")
+            raise ValueError(f"std must be one number or {k} numbers, at least 0, got {std!r}")
         shares = np.full(k, 1.0 / k)
         if weights is not None:
             shares = _checks.array("weights", weights)
             if shares.shape != (k,) or shares.min() <= 0.0 or abs(shares.sum() - 1.0) > 1e-6:
                 raise ValueError(
-                    f"weights must be {k} positive numbers with the sum 1, got {weights!r}"
+                    f"weights must be {k} positive numbers with sum 1, got {weights!r}"
                 )
         self.event_shape = centres.shape[1:]
         self._means = centres.reshape(k, -1)
@@ -83,7 +83,7 @@ class GaussianMixture(Distribution):
 
     @property
     def cov(self) -> Floats:
-        """Covariance of the mixture, shape (d, d), d the number of elements of the event."""
+        """Covariance of the mixture, shape (d, d), for an event of d elements."""
         off = self._means - self._weights @ self._means
         within = self._weights @ self._variances * np.eye(off.shape[1])
         return np.asarray((off.T * self._weights) @ off + within)
@@ -94,22 +94,22 @@ class GaussianMixture(Distribution):
         return GaussianMixture(means, std, self._weights)
 
     def _log_joint(self, rows: Floats, alpha: float, variances: Floats) -> Floats:
-        """Log of weight times density of each component at each row, shape (rows, k)."""
+        """Return log(weight * density) of each component at each row, shape (rows, k)."""
         from scipy.spatial.distance import cdist
 
-        # Differences first, then squares: exact where a component is near, at every noise level.
+        # cdist subtracts before it squares: accurate near a component at every noise level.
         squares = cdist(rows, alpha * self._means, "sqeuclidean")
         log_det = rows.shape[1] * np.log(2.0 * math.pi * variances)
         return np.asarray(np.log(self._weights) - 0.5 * (squares / variances + log_det))
 
     def _shares(self, rows: Floats, alpha: float, variances: Floats) -> Floats:
-        """Probability of each component given each row, shape (rows, k)."""
+        """Return the probability of each component given each row, shape (rows, k)."""
         from scipy.special import softmax
 
         return np.asarray(softmax(self._log_joint(rows, alpha, variances), axis=1))
 
     def _pull(self, rows: Floats, alpha: float, weights: Floats) -> Floats:
-        """Sum over components of weight * (row - alpha * mean)."""
+        """Return the sum over components of weight * (row - alpha * mean)."""
         total: Floats = weights.sum(axis=1, keepdims=True)
         return total * rows - alpha * (weights @ self._means)
 
@@ -144,8 +144,10 @@ class GaussianMixture(Distribution):
 
 
 def many(name: str, values: ArrayLike) -> Floats:
-    """Return values with at least one on axis 0, as a float64 array."""
+    """Return a non-empty array of at least one axis, as float64."""
     array = _checks.array(name, values)
     if array.ndim == 0 or array.size == 0:
-        raise ValueError(f"{name} must have at least one on axis 0, got shape {array.shape}")
+        raise ValueError(
+            f"{name} must be a non-empty array of shape (k, *event_shape), got shape {array.shape}"
+        )
     return array

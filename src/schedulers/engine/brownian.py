@@ -1,4 +1,4 @@
-"""A Brownian path as a source of noise: the same randomness, however many steps a run takes."""
+"""A Brownian path as a source of noise: the same randomness for every number of steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# An interval is halved this often; the two ends of a step are not to be in one of the last.
+# Number of times that [0, 1] is halved. The two ends of a step must not be closer than that.
 _DEPTH = 30
 
 

@@ -1,4 +1,4 @@
-"""Parameterizations: what a model's output says of the data and of the noise.
+"""Parameterizations: from a model's output to estimates of the data and of the noise.
 
 At a level (alpha, sigma), a model's output gives a *denoised* estimate D of x_0 and a *noise*
 estimate e of eps, with x = alpha D + sigma e. A model predicts a weighted sum p D + q e. These two
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from schedulers.schedules.base import Level
 
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "score", "flow")
-# What these predict says nothing of x_0 where alpha is 0.
+# At alpha = 0 these predictions do not determine x_0.
 UNDEFINED_AT_ALPHA_0 = ("epsilon", "score")
 
 
@@ -43,7 +43,7 @@ def check_defined(prediction_type: str, level: Level) -> None:
 
 
 class Coefficients(NamedTuple):
-    """Weights of x and of the model's output in D and in e."""
+    """Weights of x and of the model's output in D ("denoised") and in e ("noise")."""
 
     denoised_x: float
     denoised_output: float
@@ -102,7 +102,7 @@ def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficien
     prediction_type : str
         One of `PREDICTION_TYPES`.
     alpha, sigma : float
-        The level's scales; sigma is positive, and so is alpha for "epsilon" and "score".
+        Scales of the level. sigma is positive; for "epsilon" and "score" alpha is, too.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def coefficients(prediction_type: str, alpha: float, sigma: float) -> Coefficien
     Raises
     ------
     ValueError
-        If `prediction_type` is none of them.
+        If `prediction_type` is not one of `PREDICTION_TYPES`.
 
     Examples
     --------

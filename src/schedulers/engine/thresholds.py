@@ -1,4 +1,4 @@
-"""Thresholds: what may be done to the denoised estimate of an evaluation."""
+"""Thresholds: functions that limit the denoised estimate D of an evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StaticThreshold:
     Parameters
     ----------
     limit : float
-        Largest magnitude that data has, positive.
+        Largest magnitude of the data, positive.
     rederive_noise : bool
         True makes e anew from the clipped D, so that x = alpha D + sigma e still holds. False keeps
         the e that the model gave, beside the clipped D. Then the later rows of a step of Heun or
@@ -26,7 +26,7 @@ class StaticThreshold:
     Raises
     ------
     TypeError, ValueError
-        If a parameter has the wrong type or is out of range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class StaticThreshold:
         _checks.boolean("rederive_noise", self.rederive_noise)
 
     def __call__(self, denoised: Any) -> Any:
-        """Return D clipped, a new array."""
+        """Return the clipped D, a new array."""
         return denoised.clip(-self.limit, self.limit)
 
 
@@ -50,22 +50,22 @@ class StaticThreshold:
 class DynamicThreshold:
     """Clip each sample's D to a quantile of its own magnitudes and scale it back (Imagen).
 
-    Saharia et al. 2022, section 2.3: with s the `quantile` of |D| over a sample, or `limit` where
-    that is larger, D is clipped to [-s, s] and multiplied by limit / s. Axis 0 counts the samples.
+    Saharia et al. 2022, section 2.3: s is the `quantile` of |D| over a sample, but at least
+    `limit`. D is clipped to [-s, s] and multiplied by limit / s. Axis 0 counts the samples.
 
     Parameters
     ----------
     quantile : float
-        In (0, 1].
+        Quantile of |D|, in (0, 1].
     limit : float
-        Largest magnitude that data has, positive.
+        Largest magnitude of the data, positive.
     rederive_noise : bool
         As for `StaticThreshold`.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter has the wrong type or is out of range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class DynamicThreshold:
         _checks.boolean("rederive_noise", self.rederive_noise)
 
     def __call__(self, denoised: Any) -> Any:
-        """Return D thresholded, a new array."""
+        """Return the clipped and scaled D, a new array."""
         self.check(denoised)
         if denoised.size == 0:
             return denoised.copy()
@@ -95,6 +95,6 @@ class DynamicThreshold:
 
     @staticmethod
     def check(x: Any) -> None:
-        """Refuse arrays that have no quantiles here."""
+        """Raise TypeError unless `x` is a NumPy array."""
         if not isinstance(x, np.ndarray):
             raise TypeError(f"dynamic thresholding takes NumPy arrays, got {type(x).__name__}")

@@ -2,7 +2,7 @@
 
 Functions of (n, sigma_min, sigma_max) return Karras sigmas for a scheduler's `sigmas=`: n levels
 and a last 0. Functions of (schedule, steps) return model times for `timesteps=`, one per step; the
-clean level follows. A scheduler's `spacing=` takes the names of both kinds.
+scheduler adds the clean level. A scheduler's `spacing=` takes the names of both kinds.
 """
 
 from schedulers.grids.sigmas import (

@@ -1,4 +1,4 @@
-"""Levels: where a run's steps begin and end, from what its caller gave."""
+"""The levels of a run, from the `steps`, `timesteps` or `sigmas` that the caller gave."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def run_levels(
     timesteps: ArrayLike | None,
     sigmas: ArrayLike | None,
 ) -> tuple[Level, ...]:
-    """Return where each step begins, and where the last one ends; one of the last three is given.
+    """Return the level where each step begins, and the level where the last step ends.
 
-    `timesteps` and the times of a spacing are followed by the clean level; `sigmas` end where they
-    end.
+    Exactly one of `steps`, `timesteps` and `sigmas` must be given. The clean level is added to
+    `timesteps` that end above it and to the times of a spacing, but not to `sigmas`.
     """
     values = {"steps": steps, "timesteps": timesteps, "sigmas": sigmas}
     given = [name for name, value in values.items() if value is not None]
@@ -50,7 +50,7 @@ def run_levels(
     karras = [level.karras for level in levels]
     if not all(later < earlier for earlier, later in pairwise(karras)):
         raise ValueError(
-            f"{given[0]} must give levels far enough apart for the schedule's time to tell them in "
+            f"{given[0]} must give levels far enough apart to differ in the schedule's time in "
             f"float64, got sigmas {_checks.shown(karras)}"
         )
     return levels
@@ -70,8 +70,8 @@ def _of_sigmas(schedule: NoiseSchedule, sigmas: ArrayLike) -> tuple[Level, ...]:
     _checks.decreasing("sigmas", values)
     if values.size < 2:
         raise ValueError(
-            f"sigmas must be at least two levels, where the first step begins and where the last "
-            f"one ends, got {values.tolist()}"
+            f"sigmas must be at least two levels, one where the first step begins and one where "
+            f"the last step ends, got {values.tolist()}"
         )
     ends_clean = values[-1] == 0.0
     noisy = values[:-1] if ends_clean else values

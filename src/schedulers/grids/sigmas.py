@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def karras_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Floats:
-    """Levels uniform in sigma**(1 / rho) (Karras et al. 2022, eq. 5).
+    """Levels evenly spaced in sigma**(1 / rho) (Karras et al. 2022, eq. 5).
 
     Parameters
     ----------
     n : int
-        Number of levels above 0, at least 1. A single one is `sigma_max`.
+        Number of levels above 0, at least 1. If it is 1, the level is `sigma_max`.
     sigma_min, sigma_max : float
-        Last level above 0 and first level, 0 < sigma_min < sigma_max.
+        Last level above 0, and first level; 0 < sigma_min < sigma_max.
     rho : float
-        Larger puts more levels near `sigma_min`; 1 is uniform in sigma. Positive.
+        Positive. A larger `rho` puts more levels near `sigma_min`; 1 is evenly spaced in sigma.
 
     Returns
     -------
@@ -38,7 +38,8 @@ def karras_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) 
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of range, or if levels are too close to tell apart in float64.
+        If an argument has the wrong type or is out of range, or if float64 cannot tell the levels
+        apart.
 
     Examples
     --------
@@ -50,10 +51,10 @@ def karras_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) 
 
 
 def exponential_sigmas(n: int, sigma_min: float, sigma_max: float) -> Floats:
-    """Levels uniform in log(sigma): a geometric sequence.
+    """Levels evenly spaced in log(sigma): a geometric sequence.
 
-    The same grid has two more names: it is uniform in log-SNR, which is -2 log(sigma) (Lu et al.
-    2022, DPM-Solver, section 3), and it is the VE discretization of Karras et al. 2022, Table 1.
+    The same grid has two more names: "log_snr", since log-SNR is -2 log(sigma) (Lu et al. 2022,
+    DPM-Solver, section 3), and "ve", the VE discretization of Karras et al. 2022, Table 1.
 
     Parameters, returns and errors as for `karras_sigmas`.
 
@@ -66,10 +67,10 @@ def exponential_sigmas(n: int, sigma_min: float, sigma_max: float) -> Floats:
 
 
 def polyexponential_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> Floats:
-    """Levels whose log(sigma) falls as the power `rho` of a uniform ramp.
+    """Levels whose log(sigma) falls as the power `rho` of a linear ramp (k-diffusion).
 
-    sigma = sigma_min (sigma_max / sigma_min)**(u**rho) for u from 1 to 0; a name and a grid of
-    k-diffusion's. `rho` of 1 is exponential, a larger one puts more levels near `sigma_min`.
+    sigma = sigma_min (sigma_max / sigma_min)**(u**rho) for u from 1 to 0. With `rho` = 1 this is
+    `exponential_sigmas`; a larger `rho` puts more levels near `sigma_min`.
 
     Parameters, returns and errors as for `karras_sigmas`.
 
@@ -89,17 +90,18 @@ def polyexponential_sigmas(n: int, sigma_min: float, sigma_max: float, rho: floa
 def vp_sigmas(
     n: int, sigma_min: float, sigma_max: float, beta_d: float = 19.9, beta_min: float = 0.1
 ) -> Floats:
-    """Levels uniform in the time of a VP diffusion (Karras et al. 2022, Table 1, "VP").
+    """Levels evenly spaced in the time of a VP diffusion (Karras et al. 2022, Table 1, "VP").
 
-    sigma(t)**2 = exp(beta_d t**2 / 2 + beta_min t) - 1, at t uniform between the times that
-    `sigma_max` and `sigma_min` have; the table's, 1 and 1e-3, are those of 152.17 and 0.010486.
+    sigma(t)**2 = exp(beta_d t**2 / 2 + beta_min t) - 1, for t evenly spaced from the time of
+    `sigma_max` to that of `sigma_min`. The table's times, 1 and 1e-3, have sigma 152.17 and
+    0.010486.
 
     Parameters
     ----------
     n, sigma_min, sigma_max
         As for `karras_sigmas`.
     beta_d, beta_min : float
-        Slope of the diffusion's rate, at least 0, and its start, positive.
+        Slope of the diffusion's rate, at least 0, and the rate at t = 0, positive.
 
     Returns
     -------
@@ -130,18 +132,18 @@ def vp_sigmas(
 def beta_sigmas(
     n: int, sigma_min: float, sigma_max: float, alpha: float = 0.6, beta: float = 0.6
 ) -> Floats:
-    """Levels at uniform quantiles of a Beta distribution (after Lee et al. 2024, Beta sampling).
+    """Levels at evenly spaced quantiles of a Beta distribution (after Lee et al. 2024).
 
-    sigma = sigma_min + (sigma_max - sigma_min) F^-1(u) for u from 1 to 0, F the distribution
-    function of Beta(alpha, beta). With both below 1 levels gather at the two ends. The paper takes
-    the quantiles for times; to take them for sigma is diffusers' reading.
+    sigma = sigma_min + (sigma_max - sigma_min) F^-1(u) for u from 1 to 0, where F is the cumulative
+    distribution function of Beta(alpha, beta). If both are below 1, the levels are dense at both
+    ends. The paper uses the quantiles as times; diffusers uses them as sigmas, and so does this.
 
     Parameters
     ----------
     n, sigma_min, sigma_max
         As for `karras_sigmas`.
     alpha, beta : float
-        Shape of the distribution, positive; both 1 is uniform in sigma.
+        Shape of the distribution, positive. If both are 1, the levels are evenly spaced in sigma.
 
     Returns
     -------
@@ -183,7 +185,7 @@ def _sigmas(
     sigma_max: float,
     sigma: Callable[[Floats, float, float], Floats],
 ) -> Floats:
-    """Levels sigma(u) for u from 0 to 1, their ends exact, and a last 0."""
+    """Return the levels sigma(u) for u from 0 to 1, with exact ends, and a last 0."""
     n = _checks.integer("n", n, at_least=1)
     low = _checks.real("sigma_min", sigma_min, above=0.0)
     high = _checks.real("sigma_max", sigma_max, above=0.0)
@@ -193,7 +195,7 @@ def _sigmas(
     levels = np.concatenate([[high], inner, [low] if n > 1 else [], [0.0]])
     if not np.all(levels[1:] < levels[:-1]):
         raise ValueError(
-            f"n={n} levels from sigma_max={high:g} to sigma_min={low:g} do not fall strictly on "
-            f"this grid: take fewer, other ends, or a milder shape"
+            f"n={n} levels from sigma_max={high:g} to sigma_min={low:g} must be strictly "
+            f"decreasing in float64: use fewer levels, other ends, or other shape parameters"
         )
     return levels

@@ -1,4 +1,4 @@
-"""The grids that a scheduler's `spacing=` knows by name."""
+"""The named grids that a scheduler's `spacing=` takes."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Spacing = Callable[[NoiseSchedule, int], "Floats"]
 
 
 def _spacing(name: str, sigmas: Callable[[int, float, float], Floats]) -> Spacing:
-    """Make a spacing of a grid of sigmas, from end to end of the schedule."""
+    """Make a spacing from a grid of sigmas; it runs from the schedule's `t_max` to its `t_min`."""
 
     def times(schedule: NoiseSchedule, steps: int) -> Floats:
         steps = check_arguments(schedule, steps)
         high, low = schedule.karras_sigma([schedule.t_max, schedule.t_min])
         if high == math.inf:
             raise ValueError(
-                f"spacing {name!r} needs a finite largest sigma, and {schedule!r} begins at "
+                f"spacing {name!r} needs a finite largest sigma, but {schedule!r} begins at "
                 f"alpha = 0: use spacing 'trailing', or pass sigmas="
             )
         levels: Floats = schedule.timestep(sigmas(steps, low, high)[:-1])
-        levels[-1], levels[0] = schedule.t_min, schedule.t_max  # not by way of sigma and back
+        levels[-1], levels[0] = schedule.t_min, schedule.t_max  # exactly, without sigma's rounding
         return levels
 
     return times

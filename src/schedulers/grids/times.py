@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def trailing(schedule: NoiseSchedule, steps: int) -> Floats:
-    """Times uniform from the noisiest to one spacing from the clean level (Lin et al. 2024).
+    """Times evenly spaced from the noisiest to one spacing above the clean level (Lin et al. 2024).
 
-    Training index round(N - i N / steps) - 1 for i = 0 .. steps - 1 (Table 2, "trailing");
-    t_max (1 - i / steps) where time is continuous.
+    Training index round(N - i N / steps) - 1 for i = 0 .. steps - 1 (Table 2, "trailing"), or
+    t_max (1 - i / steps) if time is continuous.
 
     Parameters
     ----------
     schedule : NoiseSchedule
         What the model was trained with.
     steps : int
-        Number of times, at least 1 and, where time is discrete, at most N.
+        Number of times, at least 1. If time is discrete, at most N.
 
     Returns
     -------
@@ -54,19 +54,19 @@ def trailing(schedule: NoiseSchedule, steps: int) -> Floats:
 
 
 def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
-    """Times uniform from one spacing below the noisiest to the least noisy.
+    """Times evenly spaced from one spacing below the noisiest to the least noisy.
 
     Training index floor(i N / steps) + offset for i = steps - 1 .. 0 (Song et al. 2021, DDIM,
-    appendix D.2, "linear"); where time is continuous, t_min + (t_max - t_min) i / steps. The ratio
-    is not rounded first, as it is in Lin et al. 2024, Table 2: where `steps` does not divide N,
-    that begins far below the noisiest level.
+    appendix D.2, "linear"), or t_min + (t_max - t_min) i / steps if time is continuous. Lin et al.
+    2024, Table 2, round N / steps down first. This function does not: if `steps` does not divide N,
+    the rounding makes the grid begin far below the noisiest level.
 
     Parameters
     ----------
     schedule, steps
         As for `trailing`.
     offset : int
-        Added to every index; Stable Diffusion has 1. Only where time is discrete.
+        Added to every index; Stable Diffusion uses 1. Only for discrete time.
 
     Returns
     -------
@@ -76,7 +76,8 @@ def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
     Raises
     ------
     TypeError, ValueError
-        As for `trailing`, and if an index with the offset is outside the schedule.
+        As for `trailing`; also if the offset moves an index out of the schedule, or if time is
+        continuous and the offset is not 0.
 
     Examples
     --------
@@ -89,7 +90,9 @@ def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
     i = np.arange(steps)[::-1]
     if n is None:
         if offset:
-            raise ValueError(f"offset counts training levels, which {schedule!r} has none of")
+            raise ValueError(
+                f"offset must be 0 for {schedule!r}, which has no training levels, got {offset}"
+            )
         return schedule.t_min + (schedule.t_max - schedule.t_min) * (i / steps)
     times = (i * n // steps + offset).astype(np.float64)
     if times[0] > schedule.t_max:
@@ -101,9 +104,10 @@ def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
 
 
 def linspace(schedule: NoiseSchedule, steps: int) -> Floats:
-    """Times uniform from the noisiest to the least noisy, both included (Lin et al., Table 2).
+    """Times evenly spaced from the noisiest to the least noisy, both included (Lin et al. 2024).
 
-    Training index round((N - 1) (1 - i / (steps - 1))); a single step begins at the noisiest.
+    Training index round((N - 1) (1 - i / (steps - 1))) (Table 2, "linspace"). A single step begins
+    at the noisiest time.
 
     Parameters, returns and errors as for `trailing`.
 
@@ -123,10 +127,10 @@ def linspace(schedule: NoiseSchedule, steps: int) -> Floats:
 
 
 def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:
-    """Times whose square roots are uniform, dense near the data (DDIM, appendix D.2).
+    """Times whose square roots are evenly spaced, dense near the data (DDIM, appendix D.2).
 
-    Training index floor(c i**2) for i = steps - 1 .. 0, c such that the first is N - 1. Where that
-    would repeat an index, the index one above the next lower time's is taken instead.
+    Training index floor(c i**2) for i = steps - 1 .. 0, with c such that the first is N - 1. An
+    index that would repeat is raised to one above the next lower index.
 
     Parameters, returns and errors as for `trailing`.
 
@@ -143,13 +147,13 @@ def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:
     if n is None:
         inner = power_ramp(schedule.t_max, schedule.t_min, 2.0, i[1:-1] / (steps - 1))
         return np.concatenate([[schedule.t_max], inner, [schedule.t_min]])
-    # The square keeps its gaps growing, so lifting repeats never lifts the last above N - 1.
+    # The gaps between squares grow, so raising repeats never raises the largest above N - 1.
     times = (n - 1) * i**2 // (steps - 1) ** 2
     return (np.maximum.accumulate(times - i) + i)[::-1].astype(np.float64)
 
 
 def _training_levels(schedule: NoiseSchedule, steps: int) -> int | None:
-    """Check both arguments; return N, or None where time is continuous."""
+    """Check both arguments; return N, or None if time is continuous."""
     steps = check_arguments(schedule, steps)
     if not isinstance(schedule, DiscreteSchedule):
         return None
@@ -160,7 +164,7 @@ def _training_levels(schedule: NoiseSchedule, steps: int) -> int | None:
 
 
 def check_arguments(schedule: NoiseSchedule, steps: int) -> int:
-    """Check what every spacing is given; return the number of steps."""
+    """Check the arguments of a spacing; return the number of steps."""
     if not isinstance(schedule, NoiseSchedule):
         raise TypeError(f"schedule must be a NoiseSchedule, got {_checks.shown(schedule)}")
     return _checks.integer("steps", steps, at_least=1)

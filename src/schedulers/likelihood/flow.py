@@ -133,8 +133,8 @@ def log_likelihood(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described; if what the model or `jvp` returns has another shape than x or
-        is not finite.
+        If an argument is not as described; if what the model or `jvp` returns has another shape
+        than x or is not finite.
     RuntimeError
         If the solver's steps become too small for float64, as happens if there is no density.
 

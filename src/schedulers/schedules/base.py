@@ -1,10 +1,10 @@
 """Noise schedules: the Gaussian path that a model was trained on.
 
-A schedule is a function t -> (alpha, sigma), the scales of
+A schedule is a function t -> (alpha, sigma), the two scales in
 
-    x_t = alpha(t) x_0 + sigma(t) eps,      eps ~ N(0, I),
+    x_t = alpha(t) x_0 + sigma(t) eps,      eps ~ N(0, I).
 
-with the way back from Karras's sigma, sigma(t) / alpha(t), to the model's own time t.
+It also maps Karras's sigma, sigma(t) / alpha(t), back to the model's own time t.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# A Karras sigma beyond a schedule's end by float32's rounding is the end; more is an error.
+# A Karras sigma outside the schedule by at most this, relatively, counts as its end: float32
+# rounds that much. More is an error.
 _END_RTOL = 1e-6
 
 
 class Level(NamedTuple):
-    """A noise level: the model's time `t` and the scales `alpha` and `sigma` of the path there."""
+    """A noise level: the model's time `t`, and the scales `alpha` and `sigma` at that time."""
 
     t: float
     alpha: float
@@ -36,7 +37,7 @@ class Level(NamedTuple):
 
     @property
     def karras(self) -> float:
-        """Karras's sigma, sigma / alpha; infinite where alpha is 0."""
+        """Karras's sigma, sigma / alpha; infinity if alpha is 0."""
         return self.sigma / self.alpha if self.alpha else math.inf
 
     @property
@@ -48,18 +49,18 @@ class Level(NamedTuple):
 class NoiseSchedule(ABC):
     """The scales of the path x_t = alpha(t) x_0 + sigma(t) eps, as functions of the model's time.
 
-    To write your own schedule, subclass this, set the four attributes, and write `_path` and
-    `_time`. Both get float64 arrays that are already checked.
+    To write your own schedule, subclass this, set the attributes, and write `_path` and `_time`.
+    Both receive float64 arrays that are already checked.
 
     Attributes
     ----------
     t_min, t_max : float
-        The two ends of a grid made from a number of steps. The spacing "trailing" does not use
-        `t_min`.
+        Least noisy and noisiest time of a grid that is made from a number of steps. Spacing
+        "trailing" ignores `t_min`.
     t_end : float
-        The last time at which the path is defined; its first is 0.
+        Last time at which the path is defined; 1 by default. The first is 0.
     t_clean : float
-        The time that stands for the clean level, alpha = 1 and sigma = 0.
+        Time that stands for the clean level, alpha = 1 and sigma = 0; 0 by default.
     """
 
     t_min: float
@@ -73,10 +74,10 @@ class NoiseSchedule(ABC):
 
     @abstractmethod
     def _time(self, sigmas: Floats) -> Floats:
-        """Return the times at which sigma / alpha has these finite, positive values."""
+        """Return the times at which sigma / alpha has these values, finite and at least 0."""
 
     def _karras_range(self) -> tuple[float, float]:
-        """Return the least and the largest finite sigma / alpha that has a time."""
+        """Return the smallest and the largest finite sigma / alpha; infinity for no largest."""
         (alpha,), (sigma,) = self._path(np.array([float(self.t_end)]))
         return 0.0, float(sigma / alpha) if alpha else math.inf
 
@@ -108,7 +109,7 @@ class NoiseSchedule(ABC):
         Raises
         ------
         TypeError
-            If `t` is not real numbers.
+            If `t` is not a real number or an array of real numbers.
         ValueError
             If a time is NaN, infinite or outside the schedule.
         """
@@ -127,7 +128,7 @@ class NoiseSchedule(ABC):
     @overload
     def karras_sigma(self, t: ArrayLike) -> Any: ...
     def karras_sigma(self, t: ArrayLike) -> Any:
-        """Karras's sigma, sigma(t) / alpha(t); parameters, returns and errors as for `alpha`."""
+        """Karras's sigma, sigma(t) / alpha(t). Parameters, returns and errors as for `alpha`."""
         alpha, sigma = self._path(self._checked(t))
         with np.errstate(divide="ignore"):
             return _shaped(t, sigma / alpha)
@@ -139,8 +140,8 @@ class NoiseSchedule(ABC):
     def log_snr(self, t: ArrayLike) -> Any:
         """Natural log of the signal-to-noise ratio, log(alpha(t)**2 / sigma(t)**2).
 
-        Parameters, returns and errors as for `alpha`; infinite at sigma = 0, and minus infinity at
-        alpha = 0.
+        It is infinity where sigma = 0, and minus infinity where alpha = 0. Parameters, returns and
+        errors as for `alpha`.
         """
         alpha, sigma = self._path(self._checked(t))
         with np.errstate(divide="ignore"):
@@ -151,7 +152,7 @@ class NoiseSchedule(ABC):
     @overload
     def timestep(self, sigmas: ArrayLike) -> Any: ...
     def timestep(self, sigmas: ArrayLike) -> Any:
-        """Time at which Karras's sigma, sigma / alpha, has the given values.
+        """Times at which Karras's sigma, sigma / alpha, has the given values.
 
         Parameters
         ----------
@@ -165,10 +166,10 @@ class NoiseSchedule(ABC):
         Raises
         ------
         TypeError
-            If `sigmas` is not real numbers.
+            If `sigmas` is not a real number or an array of real numbers.
         ValueError
-            If a value is NaN, or outside the schedule by more than 1e-6 of itself. A value that is
-            outside by less, as float32 rounds, is taken as the schedule's end.
+            If a value is NaN or outside the schedule. A value that is outside by at most 1e-6,
+            relatively, counts as the schedule's end: float32 rounds that much.
 
         Examples
         --------
@@ -186,8 +187,8 @@ class NoiseSchedule(ABC):
         outside = values[~np.where(values == math.inf, reaches_infinity, inside)]
         if outside.size:
             raise ValueError(
-                f"{name} must be finite and lie in [{low:g}, {high:g}], which is where sigma/alpha "
-                f"goes for {self!r}, got {float(outside[0])!r}"
+                f"{name} must be finite and lie in [{low:g}, {high:g}] for {self!r}, "
+                f"got {float(outside[0])!r}"
             )
         times = np.full(values.shape, float(self.t_end))
         finite = np.isfinite(values)
@@ -227,7 +228,7 @@ class NoiseSchedule(ABC):
         return level
 
     def levels(self, timesteps: ArrayLike) -> tuple[Level, ...]:
-        """Noise levels at a sequence of times, as Python numbers.
+        """Noise levels at a sequence of times.
 
         Parameters
         ----------
@@ -237,6 +238,7 @@ class NoiseSchedule(ABC):
         Returns
         -------
         tuple of Level
+            With Python numbers as elements.
 
         Raises
         ------
@@ -258,7 +260,7 @@ class NoiseSchedule(ABC):
 
     @property
     def max_karras_sigma(self) -> float:
-        """Largest finite sigma / alpha that has a time; infinite where every one has."""
+        """Largest finite sigma / alpha of the schedule; infinity if there is no largest."""
         return self._karras_range()[1]
 
 

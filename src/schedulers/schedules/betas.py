@@ -1,6 +1,6 @@
-"""Betas: the variances of the forward process' steps that models are trained with.
+"""Betas: the variances of the steps of the forward process that models are trained with.
 
-Each function returns a float64 array of `num_train_timesteps` variances, for `DiscreteSchedule`.
+Each function returns a float64 array of variances for `DiscreteSchedule`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 def linear_betas(
     num_train_timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02
 ) -> Floats:
-    """Variances uniform between two ends (Ho et al. 2020, section 4).
+    """Variances evenly spaced from `beta_start` to `beta_end` (Ho et al. 2020, section 4).
 
     Parameters
     ----------
     num_train_timesteps : int
-        Their number, at least 1.
+        Number of variances, at least 1.
     beta_start, beta_end : float
         First and last variance, in (0, 1).
 
@@ -39,7 +39,7 @@ def linear_betas(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not a number of the stated range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def linear_betas(
 def scaled_linear_betas(
     num_train_timesteps: int, beta_start: float = 0.00085, beta_end: float = 0.012
 ) -> Floats:
-    """Variances whose square roots are uniform (Stable Diffusion; Rombach et al. 2022).
+    """Variances whose square roots are evenly spaced (Stable Diffusion; Rombach et al. 2022).
 
     Parameters, returns and errors as for `linear_betas`.
 
@@ -69,7 +69,9 @@ def scaled_linear_betas(
 def sigmoid_betas(
     num_train_timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02
 ) -> Floats:
-    """Variances on a logistic curve from -6 to 6 between two ends (GeoDiff; Xu et al. 2022).
+    """Variances on a logistic curve from `beta_start` to `beta_end` (GeoDiff; Xu et al. 2022).
+
+    beta = beta_start + (beta_end - beta_start) / (1 + exp(-u)) for u evenly spaced from -6 to 6.
 
     Parameters, returns and errors as for `linear_betas`.
 
@@ -85,13 +87,13 @@ def sigmoid_betas(
 def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0.999) -> Floats:
     """Variances of the cosine schedule (Nichol & Dhariwal 2021, eq. 17).
 
-    alphas_cumprod follows cos(((t + s) / (1 + s)) pi / 2)**2 at t = i / num_train_timesteps, and
-    each beta is at most `max_beta`.
+    alphas_cumprod is proportional to cos(((t + s) / (1 + s)) pi / 2)**2 at
+    t = i / num_train_timesteps. A beta above `max_beta` is replaced by `max_beta`.
 
     Parameters
     ----------
     num_train_timesteps : int
-        Their number, at least 1.
+        Number of variances, at least 1.
     s : float
         Offset, at least 0.
     max_beta : float
@@ -104,7 +106,7 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0
     Raises
     ------
     TypeError, ValueError
-        If an argument is not a number of the stated range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -125,14 +127,14 @@ def laplace_betas(
     """Variances whose log-SNR follows a Laplace distribution (Hang et al. 2024, Table 1).
 
     log SNR(t) = mu - b sgn(0.5 - t) log(1 - 2 |t - 0.5|) at t = i / num_train_timesteps, with
-    SNR = alphas_cumprod / (1 - alphas_cumprod), and each beta is at most `max_beta`.
+    SNR = alphas_cumprod / (1 - alphas_cumprod). A beta above `max_beta` is replaced by `max_beta`.
 
     Parameters
     ----------
     num_train_timesteps : int
-        Their number, at least 1.
+        Number of variances, at least 1.
     mu, b : float
-        Location and scale of the distribution of log SNR; b is positive.
+        Location and scale of the distribution of log SNR. `b` is positive.
     max_beta : float
         Largest variance, in (0, 1).
 
@@ -143,7 +145,7 @@ def laplace_betas(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not a number of the stated range.
+        If an argument has the wrong type or is out of range, or if a beta is 0 in float64.
 
     Examples
     --------
@@ -164,14 +166,14 @@ def laplace_betas(
 def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
     """Shift and scale a schedule so that its last level has no signal (Lin et al. 2024, Alg. 1).
 
-    sqrt(alphas_cumprod) is shifted to end at 0 and scaled to begin where it did. The last beta
-    becomes exactly 1. A model for it must predict "v_prediction", "sample" or "flow": at alpha = 0
-    the others say nothing of x_0.
+    sqrt(alphas_cumprod) is shifted so that it ends at 0, and scaled so that its first value stays
+    the same. The last beta is then exactly 1. The model must predict "v_prediction", "sample" or
+    "flow": at alpha = 0 the other predictions do not determine x_0.
 
     Parameters
     ----------
     betas : array_like, shape (N,)
-        Variances in (0, 1), N at least 2.
+        Variances in (0, 1). N is at least 2.
 
     Returns
     -------
@@ -180,7 +182,7 @@ def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
     Raises
     ------
     TypeError, ValueError
-        If `betas` is not such a sequence.
+        If `betas` has the wrong type, shape or values, or if float64 cannot tell the levels apart.
 
     Examples
     --------
@@ -196,10 +198,10 @@ def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
     roots = np.sqrt(np.cumprod(1.0 - given))
     if not np.all(roots[1:] < roots[:-1]):
         raise ValueError(
-            "betas must give alphas_cumprod that fall strictly, got some too small or too many "
-            "to tell apart in float64"
+            "betas must give alphas_cumprod that are strictly decreasing in float64, got betas "
+            "that are too small or too many"
         )
-    # The scale is the one that keeps the first beta, and cancels in the ratios of the others.
+    # The scale keeps the first beta, and cancels in the ratios that give the other betas.
     shifted = (roots - roots[-1]) ** 2
     return np.append(given[0], 1.0 - shifted[1:] / shifted[:-1])
 
@@ -218,7 +220,7 @@ def _betas_of(log_alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: 
     # 1 - ratio, from the logs: a small beta keeps its digits.
     betas = np.minimum(-expm1(np.diff(logs)), _fraction("max_beta", max_beta))
     if not betas.min() > 0.0:
-        raise ValueError("the schedule's parameters must give betas above 0, got one of 0")
+        raise ValueError("the schedule's parameters must give betas above 0, got a beta of 0")
     return betas
 
 

@@ -28,15 +28,15 @@ class VPSchedule(NoiseSchedule):
     Parameters
     ----------
     beta_min, beta_max : float
-        Rates at t = 0 and t = 1 of the diffusion; 0 < beta_min <= beta_max.
+        Rates of the diffusion at t = 0 and t = 1; 0 < beta_min <= beta_max.
     t_min : float
-        Time at which a grid made from a number of steps ends, before the clean level; in (0, 1).
-        The spacing "trailing" does not use it.
+        Least noisy time of a grid that is made from a number of steps, in (0, 1). Spacing
+        "trailing" ignores it.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is not a number of the stated range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class VPSchedule(NoiseSchedule):
         return exp(-0.5 * integral), np.sqrt(-expm1(-integral))
 
     def _time(self, sigmas: Floats) -> Floats:
-        # log(1 + s**2) is the integral of beta; then the quadratic's root without cancellation.
+        # log(1 + s**2) is the integral of beta, a quadratic in t. Its root, without cancellation.
         low, high = np.minimum(sigmas, 1.0), np.maximum(sigmas, 1.0)
         integral = 2.0 * log(high) + log1p((low / high) ** 2)  # s**2 may overflow
         slope = self.beta_max - self.beta_min
@@ -68,20 +68,20 @@ class VPSchedule(NoiseSchedule):
 
 @dataclass(frozen=True)
 class VESchedule(NoiseSchedule):
-    """Variance-exploding path whose time is its noise level, alpha = 1 and sigma = t (EDM).
+    """Variance-exploding path with the noise level as its time, alpha = 1 and sigma = t (EDM).
 
     Karras et al. 2022, section 3: sigma(t) = t and s(t) = 1. The path is defined for every t >= 0.
 
     Parameters
     ----------
     sigma_min, sigma_max : float
-        The two ends of a grid made from a number of steps, 0 < sigma_min < sigma_max. The spacing
-        "trailing" does not use `sigma_min`.
+        Last and first level of a grid that is made from a number of steps;
+        0 < sigma_min < sigma_max. Spacing "trailing" ignores `sigma_min`.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is not a number of the stated range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -119,18 +119,18 @@ class FlowSchedule(NoiseSchedule):
     """Straight path of rectified flow, alpha = 1 - t and sigma = t, for t in [0, 1].
 
     Liu et al. 2023 (rectified flow) and Lipman et al. 2023 (flow matching), with data at t = 0.
-    At t = 1 alpha is 0: the sample there is noise alone.
+    At t = 1 alpha is 0, and the sample is pure noise.
 
     Parameters
     ----------
     t_min : float
-        Time at which a grid made from a number of steps ends, before the clean level; in (0, 1).
-        The spacing "trailing" does not use it.
+        Least noisy time of a grid that is made from a number of steps, in (0, 1). Spacing
+        "trailing" ignores it.
 
     Raises
     ------
     TypeError, ValueError
-        If `t_min` is not a number between 0 and 1.
+        If `t_min` is not a real number between 0 and 1.
 
     Examples
     --------
@@ -161,16 +161,16 @@ class CosineSchedule(NoiseSchedule):
     Parameters
     ----------
     s : float
-        Offset, at least 0, that keeps the noise near t = 0 from being too small; 0 gives
+        Offset, at least 0. A positive one makes the noise near t = 0 larger; 0 gives
         alpha = cos(pi t / 2) and sigma = sin(pi t / 2).
     t_min : float
-        Time at which a grid made from a number of steps ends, before the clean level; in (0, 1).
-        The spacing "trailing" does not use it.
+        Least noisy time of a grid that is made from a number of steps, in (0, 1). Spacing
+        "trailing" ignores it.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is not a number of the stated range.
+        If an argument has the wrong type or is out of range.
 
     Examples
     --------
@@ -191,8 +191,8 @@ class CosineSchedule(NoiseSchedule):
         return 0.5 * math.pi * self.s / (1.0 + self.s)
 
     def _path(self, t: Floats) -> tuple[Floats, Floats]:
-        # cos(theta) as the sine of the angle that is left, so that alpha(1) is exactly 0; and
-        # cos(a)**2 - cos(b)**2 = sin(b - a) sin(b + a), so that sigma has no cancellation.
+        # cos(theta) is computed as sin(pi / 2 - theta), so that alpha(1) is exactly 0; sigma as
+        # cos(a)**2 - cos(b)**2 = sin(b - a) sin(b + a), which has no cancellation.
         angle = 0.5 * math.pi * t / (1.0 + self.s)
         left = 0.5 * math.pi * (1.0 - t) / (1.0 + self.s)
         scale = math.cos(self._start)

@@ -1,4 +1,4 @@
-"""The noise schedule of a model that was trained at a number of integer times."""
+"""The noise schedule of a model that was trained at integer times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# A Karras sigma this near to a training level's is that level's; only rounding is this small.
+# A Karras sigma this near to a training level's counts as that level's: the difference is rounding.
 _LEVEL_RTOL = 1e-12
 
 
@@ -31,21 +31,21 @@ class DiscreteSchedule(NoiseSchedule):
     Parameters
     ----------
     betas : array_like, shape (N,)
-        Variances of the forward process' steps, in (0, 1); the last one may be 1, which makes the
-        terminal signal-to-noise ratio zero.
+        Variances of the steps of the forward process, in (0, 1). The last may be 1, which makes
+        the terminal signal-to-noise ratio zero.
 
     Attributes
     ----------
     betas, alphas_cumprod, sigmas : ndarray of float64, shape (N,), read-only
         Variances, their running product prod(1 - beta), and Karras's sigma
-        sqrt((1 - alphas_cumprod) / alphas_cumprod), which rises with the index.
+        sqrt((1 - alphas_cumprod) / alphas_cumprod), which increases with the index.
     num_train_timesteps : int
         N.
 
     Raises
     ------
     TypeError, ValueError
-        If `betas` is not such a sequence.
+        If `betas` has the wrong type, shape or values, or if float64 cannot tell the levels apart.
 
     Examples
     --------
@@ -79,18 +79,18 @@ class DiscreteSchedule(NoiseSchedule):
         self.__setstate__((variances, products, np.sqrt(-expm1(logs))))
         if not np.all(self._sigmas[1:] > self._sigmas[:-1]):
             raise ValueError(
-                "betas must give levels that differ, got some too small or too many to tell apart "
-                "in float64"
+                "betas must give levels that differ in float64, got betas that are too small or "
+                "too many"
             )
 
     @classmethod
     def from_alphas_cumprod(cls, alphas_cumprod: ArrayLike) -> DiscreteSchedule:
-        """Make the schedule from its running products instead of its betas.
+        """Make the schedule from alphas_cumprod instead of betas.
 
         Parameters
         ----------
         alphas_cumprod : array_like, shape (N,)
-            Strictly decreasing, in (0, 1); the last one may be 0.
+            Strictly decreasing, in (0, 1). The last may be 0.
 
         Returns
         -------
@@ -99,7 +99,7 @@ class DiscreteSchedule(NoiseSchedule):
         Raises
         ------
         TypeError, ValueError
-            If `alphas_cumprod` is not such a sequence.
+            If `alphas_cumprod` has the wrong type, shape or values.
 
         Examples
         --------
@@ -147,7 +147,7 @@ class DiscreteSchedule(NoiseSchedule):
 
     @property
     def betas(self) -> Floats:
-        """Variances of the forward process' steps."""
+        """Variances of the steps of the forward process."""
         return self._betas
 
     @property
@@ -183,7 +183,7 @@ class DiscreteSchedule(NoiseSchedule):
 
     def _karras_range(self) -> tuple[float, float]:
         finite = self._sigmas[np.isfinite(self._sigmas)]
-        # With a single level, at alpha = 0, no finite one has a time.
+        # A single level at alpha = 0 has no finite sigma.
         return (float(finite[0]), float(finite[-1])) if finite.size else (math.inf, 0.0)
 
     def _checked(self, t: ArrayLike, name: str = "t") -> Floats:

@@ -1,8 +1,8 @@
 """Checks for samplers that this library has never seen.
 
-The checks compare a sampler with what is known exactly: data that is one point, Gaussian data, and the
-symmetries that every sampler has. `check_scheduler` takes your own `Scheduler`, `check_sampler` any
-function
+The checks compare a sampler with what is known exactly: data that is one point, Gaussian data, and
+the symmetries that every sampler has. `check_scheduler` takes your own `Scheduler`, `check_sampler`
+any function
 
     sampler(denoiser, x, sigmas, noise) -> x
 

@@ -58,8 +58,8 @@ def black_box_law(
     Raises
     ------
     TypeError, ValueError
-        If `data` or `sigmas` is not as described; if the sampler is not affine, or its samples are not
-        independent of each other.
+        If `data` or `sigmas` is not as described; if the sampler is not affine, or its samples are
+        not independent of each other.
 
     Examples
     --------
