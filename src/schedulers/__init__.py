@@ -5,7 +5,7 @@ that ``import schedulers`` costs next to nothing (Scientific Python's SPEC 1).
 """
 
 from functools import cache
-from importlib import import_module, resources
+from importlib import import_module
 from importlib.util import find_spec
 
 __version__ = "0.1.0"
@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 def _homes() -> dict[str, str]:
     """Return the module that each public name is in, as `__init__.pyi` says."""
     import ast
+    from pkgutil import get_data
 
-    stub = ast.parse(resources.files(__name__).joinpath("__init__.pyi").read_text())
+    stub = ast.parse(get_data(__name__, "__init__.pyi") or b"")
     imports = [statement for statement in stub.body if isinstance(statement, ast.ImportFrom)]
     return {name.name: str(line.module) for line in imports for name in line.names}
 
