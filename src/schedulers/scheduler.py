@@ -223,8 +223,10 @@ class Scheduler(ABC):
         """
         carried, dtype = self._checked_sample("x_T", x_T)
         state = State.first(self.tableau(steps, timesteps=timesteps, sigmas=sigmas), carried, dtype)
-        noise = None if rng is None else Noise.bind(rng, carried, drawn=not state.entered)
-        return state if state.entered or noise is None else _enter(state, noise)
+        if rng is None:
+            return state
+        noise = Noise.bind(rng, carried, drawn=not state.entered)
+        return state if state.entered else _enter(state, noise)
 
     def update(
         self,
@@ -266,7 +268,7 @@ class Scheduler(ABC):
         state.check_entered()
         keep_denoised = _checks.boolean("keep_denoised", keep_denoised)
         drawn = bool(state.tableau.stages[state.index].c)
-        noise = None if rng is None and not drawn else Noise.bind(rng, state.carried, drawn=drawn)
+        noise = Noise.bind(rng, state.carried, drawn=drawn)
         return self._take(output, state, noise, keep_denoised)
 
     def step(self, denoiser: Denoiser, state: State, rng: RandomSource = None) -> State:

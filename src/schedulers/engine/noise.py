@@ -113,7 +113,8 @@ class Noise(NamedTuple):
     @classmethod
     def bind(cls, rng: RandomSource, x: Array, *, drawn: bool = True) -> Noise:
         """Check what `rng` names against the sample x; `drawn` says whether noise will be drawn."""
-        source, shape = checked_source(rng), tuple(x.shape)
+        shape = tuple(x.shape)
+        source = checked_source(rng) if drawn or rng is not None else None
         if isinstance(source, Seeded):
             source.check_shape(shape)
         if isinstance(x, np.ndarray):
