@@ -2,9 +2,9 @@
 
     python benchmarks/few_steps.py
 
-The network is `examples/digits.onnx`, without a class. The flow is followed by 400 steps of PLMS on
-a Karras grid, which agree with 1000 steps of DDIM to 0.001. Distances are root mean squares over the
-pixels of 200 samples, which lie between -1 and 1.
+The network is `examples/digits.onnx`, without a class. The flow is followed by 400 steps of PLMS
+on a Karras grid, which agree with 1000 steps of DDIM to 0.001. Distances are root mean squares over
+the pixels of 200 samples, which lie between -1 and 1.
 """
 
 from __future__ import annotations

@@ -54,3 +54,12 @@ def test_arrays_of_other_libraries_are_checked_too():
         scheduler.sample(lambda x, t: None, Foreign([1.0, 2.0]), steps=2)
     with pytest.raises(ValueError, match=r"output at t=1 must have shape \(2,\), got \(1,\)"):
         scheduler.sample(lambda x, t: Foreign([1.0]), Foreign([1.0, 2.0]), steps=2)
+
+
+def test_large_finite_numbers_whose_squares_overflow_are_taken():
+    x = np.full(3, 1e30, np.float32)
+    scheduler = sc.DDIM(sc.VPSchedule(), prediction_type="sample")
+    state = scheduler.update(x, scheduler.init(x, steps=3))
+    np.testing.assert_array_equal(state.denoised, x)
+    with pytest.raises(ValueError, match="must be finite"):
+        scheduler.update(np.array([1e30, np.inf, 0.0], np.float32), state)

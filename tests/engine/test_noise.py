@@ -237,3 +237,14 @@ def test_what_a_function_returns_is_checked(value, error, message):
 def test_a_function_has_no_sample_to_be_like_at_the_start():
     with pytest.raises(TypeError, match="rng must be a seed, .* not a function"):
         sc.DDPM(VP).initial_noise((2,), steps=3, rng=np.zeros_like)
+
+
+def test_a_seed_sequence_counts_with_its_children_and_its_pool():
+    sequences = [
+        np.random.SeedSequence(5),
+        np.random.SeedSequence(5).spawn(1)[0],
+        np.random.SeedSequence(5, pool_size=8),
+    ]
+    drawn = [start([sequence])[0, 0, 0] for sequence in sequences]
+    assert len(set(drawn)) == 3
+    assert drawn[0] == start([5])[0, 0, 0]

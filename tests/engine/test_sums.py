@@ -49,10 +49,13 @@ def test_a_run_by_blocks_is_the_same_run(name, seed, prediction):
         np.testing.assert_array_equal(
             scheduler.sample(bounded_denoiser, x, steps=6, rng=seed), whole
         )
-        transposed = scheduler.sample(
-            lambda x, t: np.asfortranarray(bounded_denoiser(x, t)), x, steps=6, rng=seed
-        )
-    np.testing.assert_array_equal(transposed, whole)
+        transposed = [
+            scheduler.sample(
+                lambda x, t: np.asfortranarray(bounded_denoiser(x, t)), start, steps=6, rng=seed
+            )
+            for start in (x, np.asfortranarray(x))
+        ]
+    np.testing.assert_array_equal(transposed, [whole, whole])
 
 
 @given(name=names, seed=seeds, prediction=predictions)
@@ -105,9 +108,10 @@ def test_a_state_is_its_own_whatever_becomes_of_the_output(name, seed, predictio
     np.testing.assert_array_equal(after.denoised, d)
 
 
-@given(name=names, seed=seeds, prediction=predictions)
-def test_without_d_the_run_is_the_same_and_the_state_has_none(name, seed, prediction):
-    scheduler = ALL[name](VP, prediction_type=prediction)
+@given(name=names, seed=seeds, prediction=predictions, threshold=st.booleans())
+def test_without_d_the_run_is_the_same_and_the_state_has_none(name, seed, prediction, threshold):
+    limit = sc.StaticThreshold(0.5) if threshold else None
+    scheduler = ALL[name](VP, prediction_type=prediction, threshold=limit)
     state = scheduler.init(noise(seed, (5,)), steps=5, rng=seed)
     expected = scheduler.sample(bounded_denoiser, noise(seed, (5,)), steps=5, rng=seed)
     while not state.done:

@@ -132,8 +132,7 @@ class Noise(NamedTuple):
         """Return standard normal noise for a place, of the sample's shape, precision and kind."""
         if callable(self.source):
             name = "the noise that rng returned"
-            z = arrays.matching(name, self.source(self.like), self.like, self.shape)
-            return z.copy() if isinstance(z, np.ndarray) else z
+            return arrays.matching(name, self.source(self.like), self.like, self.shape)
         z = normal(self.source, place, self.shape, self.dtype)
         return z if self.like is None else arrays.of_the_kind(z, self.like)
 

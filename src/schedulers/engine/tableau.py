@@ -216,7 +216,7 @@ class Tableau:
     def _kept(self, index: int) -> tuple[tuple[bool, bool], ...]:
         """Say of each D and e, the latest first, whether a row after this one weighs it."""
         d, e = self._last_uses
-        first = max(index - self._reach, -1)
+        first = max(index - self._reach + 1, -1)
         kept = [(d[row] > index, e[row] > index) for row in range(index, first, -1)]
         while kept and not any(kept[-1]):
             kept.pop()
