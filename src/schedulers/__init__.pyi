@@ -14,8 +14,11 @@ from schedulers.grids.sigmas import (
 )
 from schedulers.methods.ddim import DDIM as DDIM
 from schedulers.methods.ddpm import DDPM as DDPM
+from schedulers.methods.dpm_solver import DPMSolver as DPMSolver
+from schedulers.methods.dpm_solver_pp import DPMSolverPP as DPMSolverPP
 from schedulers.methods.euler import Euler as Euler, EulerAncestral as EulerAncestral
 from schedulers.methods.heun import Heun as Heun
+from schedulers.methods.lms import DEIS as DEIS, LMS as LMS
 from schedulers.methods.plms import PLMS as PLMS
 from schedulers.scheduler import Scheduler as Scheduler
 from schedulers.schedules.base import Level as Level, NoiseSchedule as NoiseSchedule

@@ -33,6 +33,14 @@ def integer(name: str, value: object, *, at_least: int) -> int:
     return number
 
 
+def between(name: str, value: object, least: int, most: int) -> int:
+    """Return `value` as an int from `least` to `most`."""
+    number = integer(name, value, at_least=least)
+    if number > most:
+        raise ValueError(f"{name} must be at most {most}, got {number}")
+    return number
+
+
 def real(
     name: str,
     value: object,
