@@ -39,6 +39,12 @@ DETERMINISTIC = {
         for order in (1, 2, 3, 4)
         for startup in ("lower_order", "heun", "runge_kutta")
     },
+    "LMS4": sc.LMS,
+    "DPMSolver2": sc.DPMSolver,
+    "DPMSolver3S": partial(sc.DPMSolver, order=3, singlestep=True),
+    "DPMSolverPP2": sc.DPMSolverPP,
+    "DPMSolverPP3": partial(sc.DPMSolverPP, order=3),
+    "DPMSolverPP2S": partial(sc.DPMSolverPP, singlestep=True),
 }
 STOCHASTIC = {
     "DDPM": sc.DDPM,
@@ -50,10 +56,13 @@ STOCHASTIC = {
     "EulerAncestral.6": partial(sc.EulerAncestral, eta=0.6, s_noise=1.01),
     "Euler-churn": partial(sc.Euler, s_churn=8.0, s_tmax=8.0, s_noise=1.003),
     "Heun-churn": partial(sc.Heun, s_churn=8.0, s_tmin=0.3, s_tmax=4.0),
+    "DPMSolverPP2-SDE": partial(sc.DPMSolverPP, eta=1.0),
+    "DPMSolverPP2S-ancestral": partial(sc.DPMSolverPP, singlestep=True, eta=1.0),
 }
 ALL = {**DETERMINISTIC, **STOCHASTIC}
 # Those whose first step is infinite from alpha = 0.
 NEED_SIGNAL = {name for name in ALL if "Heun" in name or name.endswith(("-heun", "-runge_kutta"))}
+NEED_SIGNAL |= {"DPMSolver3S"}
 NEED_SIGNAL -= {"PLMS1-heun", "PLMS1-runge_kutta"}
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction", "score", "flow")
@@ -61,7 +70,8 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction", "score", "flow")
 seeds = st.integers(0, 2**32 - 1)
 # The many kinds of PLMS are to be drawn no more often than the others.
 _plms = st.sampled_from([name for name in DETERMINISTIC if name.startswith("PLMS")])
-deterministic = st.sampled_from(["DDIM", "Euler", "EulerAncestral0", "Heun"]) | _plms
+_others = [name for name in DETERMINISTIC if not name.startswith("PLMS")]
+deterministic = st.sampled_from(_others) | _plms
 names = deterministic | st.sampled_from(sorted(STOCHASTIC))
 predictions = st.sampled_from(PREDICTIONS)
 schedules = st.sampled_from(sorted(SCHEDULES))

@@ -57,49 +57,54 @@ def _row(now: Level, then: Level, h: float, eta: float, ages: list[int], w: list
 def singlestep_rows(
     levels: tuple[Level, ...], order: int, level_at: LevelAt, eta: float = 0.0
 ) -> Iterator[Stage]:
-    """Rows of singlestep `DPMSolverPP`: a deterministic step down, and fresh noise back up.
+    """Rows of singlestep `DPMSolverPP`: a step down, and with `eta` fresh noise back up.
 
     The step that ends clean is of first order.
     """
     for now, then in pairwise(levels):
         kept, fresh = ancestral_split(now, then, eta)
-        down = then if kept == 1.0 else level_at(kept * then.karras)
-        rows = list(_step(now, down, order, level_at))
-        last = rows[-1]
-        up = then.alpha / down.alpha if down.alpha else 1.0
-        a, b = ([up * weight for weight in weights] for weights in (last.a, last.b))
-        yield from rows[:-1]
-        yield Stage(last.level, a, b, c=then.sigma * fresh)
+        down = Level(then.t, then.alpha, kept * then.sigma)  # no level of the model's: it only ends
+        *rows, last = _step(now, down, then.karras, order, level_at)
+        yield from rows
+        yield Stage(last.level, last.a, last.b, c=then.sigma * fresh)
 
 
-def _step(now: Level, then: Level, order: int, level_at: LevelAt) -> Iterator[Stage]:
-    """DPM-Solver++(2S) and (3S) (Lu et al. 2022b, Algorithm 1; 3S with r1 = 1/3 and r2 = 2/3)."""
+def _step(now: Level, then: Level, lowest: float, order: int, level_at: LevelAt) -> Iterator[Stage]:
+    """DPM-Solver++(2S) and (3S) (Lu et al. 2022b, Algorithm 1; 3S with r1 = 1/3 and r2 = 2/3).
+
+    2S has its middle at r = 1/2, or at the sigma `lowest` where that is above.
+    """
     h = log_snr_step(now, then)
     if order == 1 or math.isinf(h):
         yield Stage(now, a=(then.alpha,), b=(then.sigma,))
         return
-    between = [level_at(now.karras * math.exp(-h * part / order)) for part in range(1, order)]
-    yield Stage(now, a=(between[0].alpha,), b=(between[0].sigma,), ends_step=False)
-    if order == 2:  # by the slope at the middle
-        yield Stage(between[0], *_from_start(now, then, h, 1, {0: -math.expm1(-h)}))
+
+    def between(r: float) -> Level:
+        return level_at(now.karras * math.exp(-h * r))
+
+    if order == 2:
+        r = min(0.5, math.log(now.karras / lowest) / h)
+        middle = between(r)
+        yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
+        yield Stage(middle, *_from_start(now, then, h, 1, -math.expm1(-h) / (2.0 * r)))
         return
-    first, second = between
-    w = 2.0 * (1.0 + math.expm1(-2.0 * h / 3.0) / (2.0 * h / 3.0))
-    yield Stage(first, *_from_start(now, second, 2.0 * h / 3.0, 1, {0: w}), ends_step=False)
+    first, second = between(1 / 3), between(2 / 3)
+    yield Stage(now, a=(first.alpha,), b=(first.sigma,), ends_step=False)
+    part = 2.0 * h / 3.0
+    w = 2.0 * (1.0 + math.expm1(-part) / part)
+    yield Stage(first, *_from_start(now, second, part, 1, w), ends_step=False)
     w = 1.5 * (1.0 + math.expm1(-h) / h)
-    yield Stage(second, *_from_start(now, then, h, 2, {0: w}))
+    yield Stage(second, *_from_start(now, then, h, 2, w))
 
 
 def _from_start(
-    now: Level, then: Level, h: float, age: int, w: dict[int, float]
+    now: Level, then: Level, h: float, age: int, w: float
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the weights of (sigma' / sigma) x + alpha' ((1 - exp(-h)) D + sum_k w[k] (D[k] - D)).
+    """Return the weights of (sigma' / sigma) x + alpha' ((1 - exp(-h)) D + w (D[0] - D)).
 
     x, D and e are those of the step's first evaluation, `age` evaluations ago.
     """
-    rest = -math.expm1(-h) - sum(w.values())
-    a = {k: then.alpha * weight for k, weight in w.items()}
-    return {**a, age: then.alpha * (math.exp(-h) + rest)}, {age: then.sigma}
+    return {0: then.alpha * w, age: then.alpha * (1.0 - w)}, {age: then.sigma}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +131,7 @@ class DPMSolverPP(Scheduler):
         Whether each step stands alone.
     eta : float
         In [0, 1]; amount of fresh noise, as in k-diffusion. 0 is deterministic. With order 1, 1 is
-        DDPM.
+        DDPM. Singlestep of order 3 takes none.
 
     Raises
     ------
@@ -161,6 +166,8 @@ class DPMSolverPP(Scheduler):
         _checks.choice("solver_type", self.solver_type, SOLVER_TYPES)
         _checks.boolean("singlestep", self.singlestep)
         _checks.settle(self, "eta", at_least=0.0, at_most=1.0)
+        if self.singlestep and self.order == 3 and self.eta:
+            raise ValueError(f"eta must be 0 for singlestep of order 3, got {self.eta!r}")
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""

@@ -21,9 +21,15 @@ EXPECTED_FAILURES = {
 }
 
 
+UNEVEN = "Heun", "LMS", "DPMSolver"
+
+
 def order(name):
     """Order of convergence on any grid."""
-    return 2 if "Heun" in name or name.startswith(("PLMS2", "PLMS3", "PLMS4")) else 1
+    if name.endswith(("SDE", "ancestral")):
+        return 1
+    second = "Heun", "PLMS2", "PLMS3", "PLMS4", "LMS4", "DPMSolver"
+    return 3 if name == "DPMSolver3S" else 2 if name.startswith(second) else 1
 
 
 def uniform(steps):
@@ -38,7 +44,7 @@ def cases():
             yield scheduler_case(
                 make(SCHEDULES[schedule], prediction_type=prediction),
                 order=order(name),
-                uneven_order=2 if name == "Heun" else 1,
+                uneven_order=order(name) if name.startswith(UNEVEN) else 1,
                 name=f"{name} {schedule} {prediction}",
             )
     for name, full in (("PLMS3-heun", 3), ("PLMS3-runge_kutta", 3), ("PLMS4-runge_kutta", 4)):
