@@ -351,3 +351,16 @@ def test_sigmas_are_checked(schedule, sigmas, error):
 def test_arguments_are_checked(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_the_level_at_a_sigma_has_it(name):
+    schedule = SCHEDULES[name]
+    assert schedule.level(0.0) == schedule.clean
+    for sigma in (0.05, 0.5, 10.0):
+        assert schedule.level(sigma).karras == pytest.approx(sigma, rel=1e-12)
+    if schedule.alpha(schedule.t_max) == 0.0:
+        assert schedule.level(np.inf).alpha == 0.0
+    for wrong, error in ((-1.0, ValueError), (np.nan, ValueError), ("1", TypeError)):
+        with pytest.raises(error, match="sigma must be"):
+            schedule.level(wrong)
