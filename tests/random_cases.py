@@ -17,7 +17,8 @@ from schedulers.grids import SPACINGS
 from schedulers.methods.plms import STARTUPS
 from schedulers.testing import CheckFailed, checks_for, scheduler_case
 
-FROM_ALPHA_0 = ("trailing", "leading", "linspace", "quadratic", "simple", "kl_optimal", "flow_beta")
+FROM_ALPHA_0 = ("trailing", "leading", "linspace", "quadratic", "simple", "kl_optimal")
+FROM_ALPHA_0 += ("flow_karras", "flow_beta", "linear_quadratic")
 INFLATED = ("check_point_mass_variance", "check_marginals")
 
 

@@ -23,7 +23,7 @@ SIGMA_GRIDS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(grids.SPACINGS) - {"linear_quadratic"}))
+@pytest.mark.parametrize("name", grids.SPACINGS)
 @given(data=st.data())
 def test_every_spacing_has_exactly_its_steps_falls_and_stays_inside(name, data):
     left_out = name == "ddim_uniform"  # the first training level

@@ -221,6 +221,19 @@ def test_grids_of_flow_time_are_shifted_once():
     np.testing.assert_allclose(got, 3.0 * t / (1.0 + 2.0 * t), rtol=1e-14)
 
 
+@pytest.mark.parametrize("spacing", [*GRIDS, "linear_quadratic", "kl_optimal"])
+@given(steps=st.integers(1, 900))
+def test_a_discrete_schedule_that_begins_at_alpha_0_has_times_for_any_number_of_steps(
+    spacing, steps
+):
+    schedule = SCHEDULES["zero_snr"]
+    scheduler = sc.DDIM(schedule, prediction_type="v_prediction", spacing=spacing)
+    levels = scheduler.tableau(steps).levels
+    assert len(levels) == steps + 1
+    assert levels[0].t == 999
+    assert all(level.t <= 998 for level in levels[1:])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -266,7 +279,10 @@ def test_linear_quadratic_times_of_other_schedules_begin_at_their_noisiest(name)
     times = linear_quadratic(schedule, 12)
     flow = np.array([level.flow_time for level in schedule.levels(times)])
     assert times[0] == schedule.t_max
-    np.testing.assert_allclose(flow / flow[0], linear_quadratic(FLOW, 12), rtol=1e-9)
+    least = schedule.karras_sigma(0) if name == "stable_diffusion" else 0.0
+    least /= 1.0 + least
+    share = (flow - least) / (flow[0] - least)
+    np.testing.assert_allclose(share, linear_quadratic(FLOW, 12), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def by_flow_time(
 
     The users of flows take Karras's grid, the exponential one and Beta quantiles so: what the grid
     calls sigma is the flow's t, between `end` and 1. Karras's sigma, t / (1 - t), is infinite at 1.
-    On another schedule the flow's t is sigma / (alpha + sigma).
+    On another schedule the flow's t is sigma / (alpha + sigma). Where that is discrete and begins
+    at alpha = 0 the grid is laid from the level below, and its first level is then moved there.
 
     Parameters
     ----------
@@ -63,17 +64,19 @@ def by_flow_time(
     """
     steps = check_arguments(schedule, steps)
     _checks.function("grid", grid, "(n, sigma_min, sigma_max)")
-    first, last = flow_times(schedule, np.array([schedule.t_max, schedule.t_min], dtype=float))
+    first, last = _ends(schedule)
     if end is not None:
         last = _checks.real("end", end, above=0.0)
         if not last < first:
             raise ValueError(f"end must be below {first:g}, where the schedule begins, got {end}")
-    levels = _checks.vector("levels of grid", grid(steps, float(last), float(first)))
+    if steps == 1:
+        return np.array([float(schedule.t_max)])
+    levels = _checks.vector("levels of grid", grid(steps, last, first))
     if levels.size != steps + 1:
         raise ValueError(f"grid must return {steps} levels and a last one, got {levels.tolist()}")
     times = model_times(schedule, levels[:-1], 1.0 - levels[:-1])
     times[0] = schedule.t_max
-    if end is None and steps > 1:
+    if end is None:
         times[-1] = schedule.t_min
     return times
 
@@ -88,8 +91,10 @@ def linear_quadratic(
 
     t = 1 - h i / L - q max(i - L, 0)**2 for i = 0 .. steps - 1, with h = `threshold_noise`,
     L = `linear_steps`, and q such that i = `steps` is the clean level. The first L steps are small
-    ones near the noise; speed and place are continuous at i = L. On a schedule that begins below
-    t = 1 all times are scaled to its first.
+    ones near the noise; speed and place are continuous at i = L.
+
+    Another schedule is taken in its flow time, sigma / (alpha + sigma), from its largest to its
+    least in place of 1 to 0. There ComfyUI scales Karras's sigma instead.
 
     Parameters
     ----------
@@ -137,18 +142,22 @@ def linear_quadratic(
             f"threshold_noise must be small enough for the last {steps - linear} of {steps} steps "
             f"to go on to the clean level, got {part} in {linear} linear steps"
         )
-    (first,) = flow_times(schedule, np.array([float(schedule.t_max)]))
-    flow = first * (1.0 - gone)
-    times = model_times(schedule, flow, (1.0 - first) + first * gone)
+    first, last = _ends(schedule)[0], _flow_time(schedule._karras_range()[0])
+    fallen = (first - last) * gone
+    times = model_times(schedule, first - fallen, (1.0 - first) + fallen)
     times[0] = schedule.t_max
     return times
 
 
-def flow_times(schedule: NoiseSchedule, times: Floats) -> Floats:
-    """Return sigma / (alpha + sigma) at the model's times."""
-    alpha, sigma = schedule.alpha(times), schedule.sigma(times)
-    flow: Floats = sigma / (alpha + sigma)
-    return flow
+def _ends(schedule: NoiseSchedule) -> tuple[float, float]:
+    """Return the flow times between which a grid is laid, the noisiest first."""
+    first, last = schedule.levels([schedule.t_max, schedule.t_min])
+    # From alpha = 0 of a discrete schedule there is a gap to the next level, which has no times.
+    return first.flow_time if first.alpha else _flow_time(schedule.max_karras_sigma), last.flow_time
+
+
+def _flow_time(karras: float) -> float:
+    return 1.0 / (1.0 + 1.0 / karras) if karras else 0.0
 
 
 def model_times(schedule: NoiseSchedule, noise: Floats, signal: Floats) -> Floats:

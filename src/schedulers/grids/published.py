@@ -33,11 +33,11 @@ def kl_optimal(n: int, sigma_min: float, sigma_max: float, data_std: float = 1.0
     """Levels uniform in arctan(sigma / data_std) (Sabour et al. 2024, on Gaussian data).
 
     sigma(u) = c tan(u arctan(sigma_min / c) + (1 - u) arctan(sigma_max / c)) for u from 0 to 1,
-    with c = `data_std`. The paper has c = 1, and data of another scale are scaled with their noise.
+    with c = `data_std`. As spacing "kl_optimal" it has c = 1, as in ComfyUI.
 
     For data N(m, c**2) no other levels between the two ends bring the output of Euler's method
-    nearer to the data: with sigma = c tan(theta) a step from theta to theta' multiplies the error
-    of scale by cos(theta - theta'), and equal angles make the product largest.
+    nearer to the data: with sigma = c tan(theta) a step from theta to theta' leaves the deviation
+    cos(theta - theta') times what it should be, and equal angles make the product largest.
 
     Parameters
     ----------

@@ -44,6 +44,10 @@ def _spacing(
                 f"spacing {name!r} needs a finite largest sigma, and {schedule!r} begins at "
                 f"alpha = 0: use spacing {_INSTEAD.get(name, 'trailing')!r}, or pass sigmas="
             )
+        if steps == 1:
+            return np.array([float(schedule.t_max)])
+        if high == math.inf:  # a discrete schedule has no times between that and the next level
+            high = schedule.max_karras_sigma
         levels: Floats = schedule.timestep(sigmas(steps, low, high)[:-1])
         levels[-1], levels[0] = schedule.t_min, schedule.t_max  # not by way of sigma and back
         return levels
