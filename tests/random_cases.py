@@ -17,7 +17,8 @@ from schedulers.grids import SPACINGS
 from schedulers.methods.plms import STARTUPS
 from schedulers.testing import CheckFailed, checks_for, scheduler_case
 
-BY_TIME = ("trailing", "leading", "linspace", "quadratic")
+FROM_ALPHA_0 = ("trailing", "leading", "linspace", "quadratic", "simple", "kl_optimal")
+FROM_ALPHA_0 += ("flow_karras", "flow_beta", "linear_quadratic")
 INFLATED = ("check_point_mass_variance", "check_marginals")
 
 
@@ -84,7 +85,7 @@ def random_case(seed):
     options = {name: v.item() if isinstance(v, np.generic) else v for name, v in options.items()}
     schedule = random_schedule(rng)
     reaches_0 = schedule.alpha(schedule.t_max) == 0.0
-    spacings = BY_TIME if reaches_0 else sorted(SPACINGS)
+    spacings = FROM_ALPHA_0 if reaches_0 else sorted(SPACINGS)
     scheduler = make(
         schedule,
         prediction_type=str(rng.choice(PREDICTIONS)),

@@ -61,10 +61,12 @@ class Scheduler(ABC):
         What the model returns: "epsilon", "sample", "v_prediction", "score" or "flow".
     spacing : str or callable
         Which levels `steps=` visits. By the model's time: "trailing" (default), "leading",
-        "linspace", "quadratic". By Karras's sigma: "karras", "exponential", "polyexponential",
-        "vp", "ve", "log_snr", "beta". See `schedulers.grids`. Or a function ``(schedule, steps)``
-        that returns the model's times at the start of the steps, decreasing, such as
-        ``functools.partial(schedulers.grids.leading, offset=1)``.
+        "linspace", "quadratic", "simple", "normal", "sgm_uniform", "ddim_uniform", "beta_times". By
+        Karras's sigma: "karras", "exponential", "polyexponential", "vp", "ve", "log_snr", "beta",
+        "kl_optimal". By the time of rectified flow: "flow_karras", "flow_exponential", "flow_beta",
+        "linear_quadratic". See `schedulers.grids`. Or a function ``(schedule, steps)`` that returns
+        the model's times at the start of the steps, decreasing, such as
+        ``functools.partial(schedulers.grids.shifted, shift=3.0)``.
     threshold : StaticThreshold or DynamicThreshold, optional
         Limits the denoised estimate of every evaluation.
 

@@ -9,21 +9,26 @@ import schedulers as sc
 from kit import DISCRETE, SCHEDULES, STABLE_DIFFUSION
 from schedulers import grids
 
-INDEX_GRIDS = ["trailing", "leading", "linspace", "quadratic"]
+INDEX_GRIDS = ["trailing", "leading", "linspace", "quadratic", "simple", "beta_times"]
+# Those that do not begin and end where the schedule does, whatever the number of steps.
+END_ABOVE = {"trailing", "leading", "simple", "sgm_uniform", "ddim_uniform", "beta_times"}
+END_ABOVE |= {"linear_quadratic"}
 SIGMA_GRIDS = {
     "karras": sc.karras_sigmas,
     "exponential": sc.exponential_sigmas,
     "polyexponential": partial(sc.polyexponential_sigmas, rho=1.7),
     "vp": sc.vp_sigmas,
     "beta": sc.beta_sigmas,
+    "kl_optimal": grids.kl_optimal,
 }
 
 
 @pytest.mark.parametrize("name", grids.SPACINGS)
 @given(data=st.data())
 def test_every_spacing_has_exactly_its_steps_falls_and_stays_inside(name, data):
-    n = data.draw(st.integers(1, 1200), label="training levels")
-    steps = data.draw(st.integers(1, n), label="steps")
+    left_out = name == "ddim_uniform"  # the first training level
+    n = data.draw(st.integers(1 + left_out, 1200), label="training levels")
+    steps = data.draw(st.integers(1, n - left_out), label="steps")
     make = data.draw(st.sampled_from([sc.linear_betas, sc.cosine_betas, sc.laplace_betas]))
     schedule = sc.DiscreteSchedule(make(n))
     levels = sc.DDIM(schedule, spacing=name).tableau(steps).levels
@@ -34,7 +39,7 @@ def test_every_spacing_has_exactly_its_steps_falls_and_stays_inside(name, data):
     assert levels[0].t <= n - 1
     if name in INDEX_GRIDS:
         assert all(type(level.t) is int for level in levels)
-    if name != "leading":
+    if name not in ("leading", "ddim_uniform"):
         assert levels[0].t == n - 1
 
 
@@ -180,6 +185,7 @@ def test_beta_sigmas_are_quantiles(alpha, beta):
         ("polyexponential", sc.polyexponential_sigmas),
         ("vp", sc.vp_sigmas),
         ("beta", sc.beta_sigmas),
+        ("kl_optimal", grids.kl_optimal),
     ],
 )
 @pytest.mark.parametrize("schedule", [STABLE_DIFFUSION, sc.VPSchedule(), sc.VESchedule()])
@@ -189,7 +195,7 @@ def test_spacings_by_sigma_go_from_end_to_end_of_the_schedule(spacing, make, sch
     np.testing.assert_allclose(got, make(12, low, high), rtol=1e-11)
 
 
-@pytest.mark.parametrize("name", sorted(set(grids.SPACINGS) - {"trailing", "leading"}))
+@pytest.mark.parametrize("name", sorted(set(grids.SPACINGS) - END_ABOVE))
 @pytest.mark.parametrize("schedule", [STABLE_DIFFUSION, sc.VPSchedule(), sc.VESchedule(1e-33)])
 def test_the_ends_of_a_spacing_are_exactly_those_of_the_schedule(name, schedule):
     for steps in (1, 2, 3, 10):
@@ -222,7 +228,8 @@ def test_a_spacing_of_ones_own_is_taken_and_checked():
 @pytest.mark.parametrize("name", ["flow", "cosine", "zero_snr"])
 def test_spacings_by_sigma_refuse_an_infinite_one(spacing, name):
     scheduler = sc.DDIM(SCHEDULES[name], prediction_type="flow", spacing=spacing)
-    with pytest.raises(ValueError, match=f"spacing '{spacing}' needs a finite .* 'trailing'"):
+    instead = "trailing" if spacing == "vp" else f"flow_{spacing}"
+    with pytest.raises(ValueError, match=f"spacing '{spacing}' needs a finite .* '{instead}'"):
         scheduler.tableau(5)
 
 
@@ -234,7 +241,7 @@ def test_spacings_by_sigma_refuse_an_infinite_one(spacing, name):
         (1.5, 1.0, 2.0, TypeError, "n must be an integer, got 1.5"),
         (3, 0.0, 2.0, ValueError, "sigma_min must be above 0 and finite, got 0.0"),
         (3, math.nan, 2.0, ValueError, "sigma_min must be above 0 and finite, got nan"),
-        (3, 1.0, math.inf, ValueError, "sigma_max must be above 0 and finite, got inf"),
+        (3, 1.0, math.nan, ValueError, "sigma_max must be above 0.*, got nan"),
         (3, 1.0, None, TypeError, "sigma_max must be a real number, got None"),
         (3, 2.0, 1.0, ValueError, "sigma_min must be below sigma_max, got 2 and 1"),
         (2, 1.0, 1.0, ValueError, "sigma_min must be below sigma_max, got 1 and 1"),
@@ -243,6 +250,14 @@ def test_spacings_by_sigma_refuse_an_infinite_one(spacing, name):
 def test_arguments_of_sigma_grids_are_checked(make, n, low, high, error, message):
     with pytest.raises(error, match=message):
         make(n, low, high)
+
+
+@pytest.mark.parametrize(
+    "make", [SIGMA_GRIDS[name] for name in sorted(set(SIGMA_GRIDS) - {"kl_optimal"})]
+)
+def test_only_the_kl_optimal_grid_begins_at_an_infinite_sigma(make):
+    with pytest.raises(ValueError, match="sigma_max must be above 0 and finite, got inf"):
+        make(3, 1.0, math.inf)
 
 
 @pytest.mark.parametrize(

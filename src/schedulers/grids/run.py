@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedulers import _checks
-from schedulers.grids.spacings import SPACINGS
+from schedulers.grids.spacings import spaced
 from schedulers.schedules.base import Level, NoiseSchedule
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ def run_levels(
     if sigmas is not None:
         levels = _of_sigmas(schedule, sigmas)
     else:
-        times = _spaced(schedule, spacing, steps) if timesteps is None else timesteps
+        times = timesteps
+        if times is None:
+            steps = _checks.integer("steps", steps, at_least=1)
+            times = spaced(schedule, spacing, steps)
         levels = _of_times(schedule, times)
         if steps is not None and len(levels) != steps + 1:
             raise ValueError(
@@ -77,9 +80,3 @@ def _of_sigmas(schedule: NoiseSchedule, sigmas: ArrayLike) -> tuple[Level, ...]:
     noisy = values[:-1] if ends_clean else values
     levels = schedule.levels(schedule.timestep(noisy))
     return (*levels, schedule.clean) if ends_clean else levels
-
-
-def _spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int | None) -> Floats:
-    number = _checks.integer("steps", steps, at_least=1)
-    grid = spacing if callable(spacing) else SPACINGS[spacing]
-    return _checks.vector("timesteps of the spacing", grid(schedule, number))

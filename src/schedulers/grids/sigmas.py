@@ -47,7 +47,7 @@ def karras_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) 
     array([9., 4., 1., 0.])
     """
     rho = _checks.real("rho", rho, above=0.0)
-    return _sigmas(n, sigma_min, sigma_max, lambda u, lo, hi: power_ramp(hi, lo, rho, u))
+    return ramp(n, sigma_min, sigma_max, lambda u, lo, hi: power_ramp(hi, lo, rho, u))
 
 
 def exponential_sigmas(n: int, sigma_min: float, sigma_max: float) -> Floats:
@@ -84,7 +84,7 @@ def polyexponential_sigmas(n: int, sigma_min: float, sigma_max: float, rho: floa
     def sigma(u: Floats, lo: float, hi: float) -> Floats:
         return lo * power(hi / lo, power(1.0 - u, rho))
 
-    return _sigmas(n, sigma_min, sigma_max, sigma)
+    return ramp(n, sigma_min, sigma_max, sigma)
 
 
 def vp_sigmas(
@@ -126,7 +126,7 @@ def vp_sigmas(
         alpha, sigma = path._path(first + u * (last - first))
         return sigma / alpha
 
-    return _sigmas(n, sigma_min, sigma_max, sigma)
+    return ramp(n, sigma_min, sigma_max, sigma)
 
 
 def beta_sigmas(
@@ -169,7 +169,7 @@ def beta_sigmas(
         quantiles: Floats = betaincinv(alpha, beta, 1.0 - u)
         return lo + (hi - lo) * quantiles
 
-    return _sigmas(n, sigma_min, sigma_max, sigma)
+    return ramp(n, sigma_min, sigma_max, sigma)
 
 
 def power_ramp(start: float, end: float, rho: float, u: Floats) -> Floats:
@@ -179,16 +179,18 @@ def power_ramp(start: float, end: float, rho: float, u: Floats) -> Floats:
     return start * exp(rho * log1p(u * math.expm1((math.log(end) - math.log(start)) / rho)))
 
 
-def _sigmas(
+def ramp(
     n: int,
     sigma_min: float,
     sigma_max: float,
     sigma: Callable[[Floats, float, float], Floats],
+    *,
+    infinite: bool = False,
 ) -> Floats:
     """Return the levels sigma(u) for u from 0 to 1, with exact ends, and a last 0."""
     n = _checks.integer("n", n, at_least=1)
     low = _checks.real("sigma_min", sigma_min, above=0.0)
-    high = _checks.real("sigma_max", sigma_max, above=0.0)
+    high = _checks.real("sigma_max", sigma_max, above=0.0, finite=not infinite)
     if low > high or (low == high and n > 1):
         raise ValueError(f"sigma_min must be below sigma_max, got {low:g} and {high:g}")
     inner = sigma(np.linspace(0.0, 1.0, n)[1:-1], low, high)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from schedulers import _checks
+from schedulers.grids.community import beta_times, ddim_uniform, normal, sgm_uniform, simple
+from schedulers.grids.flow_time import by_flow_time, linear_quadratic
+from schedulers.grids.published import kl_optimal
 from schedulers.grids.sigmas import (
     beta_sigmas,
     exponential_sigmas,
@@ -26,23 +31,38 @@ if TYPE_CHECKING:
 Spacing = Callable[[NoiseSchedule, int], "Floats"]
 
 
-def _spacing(name: str, sigmas: Callable[[int, float, float], Floats]) -> Spacing:
+def _spacing(
+    name: str, sigmas: Callable[[int, float, float], Floats], *, infinite: bool = False
+) -> Spacing:
     """Make a spacing from a grid of sigmas; it runs from the schedule's `t_max` to its `t_min`."""
 
     def times(schedule: NoiseSchedule, steps: int) -> Floats:
         steps = check_arguments(schedule, steps)
         high, low = schedule.karras_sigma([schedule.t_max, schedule.t_min])
-        if high == math.inf:
+        if high == math.inf and not infinite:
             raise ValueError(
                 f"spacing {name!r} needs a finite largest sigma, but {schedule!r} begins at "
-                f"alpha = 0: use spacing 'trailing', or pass sigmas="
+                f"alpha = 0: use spacing {_INSTEAD.get(name, 'trailing')!r}, or pass sigmas="
             )
+        if steps == 1:
+            return np.array([float(schedule.t_max)])
+        if high == math.inf:  # a discrete schedule has no times between that and the next level
+            high = schedule.max_karras_sigma
         levels: Floats = schedule.timestep(sigmas(steps, low, high)[:-1])
         levels[-1], levels[0] = schedule.t_min, schedule.t_max  # exactly, without sigma's rounding
         return levels
 
     return times
 
+
+def spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int) -> Floats:
+    """Return the model's times on a spacing, by its name or itself."""
+    grid = spacing if callable(spacing) else SPACINGS[_checks.choice("spacing", spacing, SPACINGS)]
+    return _checks.vector("timesteps of the spacing", grid(schedule, steps))
+
+
+# What the users of flows mean by these names.
+_INSTEAD = {"karras": "flow_karras", "exponential": "flow_exponential", "beta": "flow_beta"}
 
 SPACINGS: dict[str, Spacing] = {
     "trailing": trailing,
@@ -56,4 +76,14 @@ SPACINGS: dict[str, Spacing] = {
     "ve": _spacing("ve", exponential_sigmas),
     "log_snr": _spacing("log_snr", exponential_sigmas),
     "beta": _spacing("beta", beta_sigmas),
+    "kl_optimal": _spacing("kl_optimal", kl_optimal, infinite=True),
+    "simple": simple,
+    "normal": normal,
+    "sgm_uniform": sgm_uniform,
+    "ddim_uniform": ddim_uniform,
+    "beta_times": beta_times,
+    "linear_quadratic": linear_quadratic,
+    "flow_karras": by_flow_time,
+    "flow_exponential": partial(by_flow_time, grid=exponential_sigmas),
+    "flow_beta": partial(by_flow_time, grid=beta_sigmas),
 }

@@ -46,7 +46,7 @@ def trailing(schedule: NoiseSchedule, steps: int) -> Floats:
     >>> trailing(DiscreteSchedule(linear_betas(1000)), 4)
     array([999., 749., 499., 249.])
     """
-    n = _training_levels(schedule, steps)
+    n = training_levels(schedule, steps)
     i = np.arange(steps)
     if n is None:
         return schedule.t_max * (1.0 - i / steps)
@@ -85,7 +85,7 @@ def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
     >>> leading(DiscreteSchedule(linear_betas(1000)), 4, offset=1)
     array([751., 501., 251.,   1.])
     """
-    n = _training_levels(schedule, steps)
+    n = training_levels(schedule, steps)
     offset = _checks.integer("offset", offset, at_least=0)
     i = np.arange(steps)[::-1]
     if n is None:
@@ -117,7 +117,7 @@ def linspace(schedule: NoiseSchedule, steps: int) -> Floats:
     >>> linspace(DiscreteSchedule(linear_betas(1000)), 4)
     array([999., 666., 333.,   0.])
     """
-    n = _training_levels(schedule, steps)
+    n = training_levels(schedule, steps)
     if steps == 1:
         return np.array([float(schedule.t_max)])
     left = np.arange(steps)[::-1]
@@ -140,7 +140,7 @@ def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:
     >>> quadratic(DiscreteSchedule(linear_betas(1000)), 4)
     array([999., 444., 111.,   0.])
     """
-    n = _training_levels(schedule, steps)
+    n = training_levels(schedule, steps)
     i = np.arange(steps)
     if steps == 1:
         return np.array([float(schedule.t_max)])
@@ -152,7 +152,7 @@ def quadratic(schedule: NoiseSchedule, steps: int) -> Floats:
     return (np.maximum.accumulate(times - i) + i)[::-1].astype(np.float64)
 
 
-def _training_levels(schedule: NoiseSchedule, steps: int) -> int | None:
+def training_levels(schedule: NoiseSchedule, steps: int) -> int | None:
     """Check both arguments; return N, or None if time is continuous."""
     steps = check_arguments(schedule, steps)
     if not isinstance(schedule, DiscreteSchedule):
