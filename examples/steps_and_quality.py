@@ -12,7 +12,7 @@ which the distance of the output's distribution from the data's is known exactly
 make 2000 digits each with the exact denoiser of the digits themselves. The measure there is the
 distance between Gaussians fitted to the pixels, of what was made and of the real digits: the
 Frechet distance of the FID score, without a network. The band is that of as many digits drawn from
-the real ones, ten times.
+the real ones, a hundred times.
 """
 
 import sys
@@ -63,7 +63,7 @@ def frechet(images):
 
 
 rng = np.random.default_rng(0)
-floors = [frechet(digits[rng.integers(len(digits), size=NUMBER)]) for _ in range(10)]
+floors = [frechet(digits[rng.integers(len(digits), size=NUMBER)]) for _ in range(100)]
 made = {}
 for scheduler in schedulers:
     name = type(scheduler).__name__

@@ -45,10 +45,12 @@ def test_steps_and_quality(run):
         np.testing.assert_allclose(errors[owner], errors[twin], rtol=1e-9)
     assert np.all(np.less(errors["DDIM"], errors["DDPM"]))
     assert np.all(np.less(errors["PLMS"], errors["DDIM"]))
-    for owner in ("DDIM", "Heun", "PLMS"):
+    for owner in ("DDPM", "DDIM", "Heun", "PLMS"):
         last = max(nfe for name, nfe in made if name == owner)
-        assert made[owner, last] < max(floors) < made["DDPM", 40]
-    assert made["DDIM", 12] < max(floors) < made["PLMS", 12]  # the lead that does not come out
+        assert made[owner, last] < max(floors)
+    assert made["DDPM", 12] > max(floors)
+    assert made["DDPM", 20] > max(made["DDIM", 20], made["PLMS", 20])  # it comes last
+    assert made["DDIM", 12] < made["PLMS", 12]  # the lead that does not come out
 
 
 def test_plms_and_ddim(run):
