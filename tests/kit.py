@@ -45,6 +45,8 @@ DETERMINISTIC = {
     "DPMSolverPP2": sc.DPMSolverPP,
     "DPMSolverPP3": partial(sc.DPMSolverPP, order=3),
     "DPMSolverPP2S": partial(sc.DPMSolverPP, singlestep=True),
+    "UniPC2": sc.UniPC,
+    "UniPC3": partial(sc.UniPC, order=3, lower_order_final=False),
 }
 STOCHASTIC = {
     "DDPM": sc.DDPM,

@@ -20,6 +20,7 @@ from schedulers.methods.euler import Euler as Euler, EulerAncestral as EulerAnce
 from schedulers.methods.heun import Heun as Heun
 from schedulers.methods.lms import DEIS as DEIS, LMS as LMS
 from schedulers.methods.plms import PLMS as PLMS
+from schedulers.methods.unipc import UniPC as UniPC
 from schedulers.scheduler import Scheduler as Scheduler
 from schedulers.schedules.base import Level as Level, NoiseSchedule as NoiseSchedule
 from schedulers.schedules.betas import (

@@ -66,6 +66,13 @@ SAME = {
         sc.EulerAncestral,
         {"eta": 0.6},
     ),
+    "UniP-1 is DDIM": (sc.UniPC, {"order": 1, "corrector": False}, sc.DDIM, {}),
+    "UniP-2 is DPM++ 2M": (
+        sc.UniPC,
+        {"corrector": False, "lower_order_final": False},
+        sc.DPMSolverPP,
+        {},
+    ),
     "DEIS in rho is LMS": (sc.DEIS, {"order": 4, "variable": "rho"}, sc.LMS, {"order": 4}),
     "DEIS in log rho is DPM-Solver": (
         sc.DEIS,

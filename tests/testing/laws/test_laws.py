@@ -28,7 +28,7 @@ def order(name):
     """Order of convergence on any grid."""
     if name.endswith(("SDE", "ancestral")):
         return 1
-    second = "Heun", "PLMS2", "PLMS3", "PLMS4", "LMS4", "DPMSolver"
+    second = "Heun", "PLMS2", "PLMS3", "PLMS4", "LMS4", "DPMSolver", "UniPC3"
     return 3 if name == "DPMSolver3S" else 2 if name.startswith(second) else 1
 
 
