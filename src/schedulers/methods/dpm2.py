@@ -22,8 +22,7 @@ def dpm2_rows(
     """Rows of `DPM2`, each step's last row on to where churn raises the next level."""
     raises = raises or [Raise(level) for level in levels]
     for begin, then, up in zip(raises, levels[1:], raises[1:], strict=False):
-        scale = up.scale * then.alpha
-        yield from midpoint_step(begin.level, level_at, then.karras, scale, up.c)
+        yield from midpoint_step(begin.level, level_at, then, then.karras, up)
 
 
 def dpm2_ancestral_rows(
@@ -32,26 +31,27 @@ def dpm2_ancestral_rows(
     """Rows of `DPM2Ancestral`: the midpoint step to s_down, and noise of s_up."""
     for now, then in pairwise(levels):
         down, up = ancestral_split(now, then, eta)
-        c = then.sigma * up * s_noise
-        yield from midpoint_step(now, level_at, then.karras * down, then.alpha, c)
+        noised = Raise(then, c=then.sigma * up * s_noise)
+        yield from midpoint_step(now, level_at, then, then.karras * down, noised)
 
 
 def midpoint_step(
-    now: Level, level_at: LevelAt, end: float, scale: float, c: float
+    now: Level, level_at: LevelAt, then: Level, end: float, up: Raise
 ) -> Iterator[Stage]:
-    """Rows of one step from `now` to Karras's sigma `end`, there scaled and noised.
+    """Rows of one step from `now` to Karras's sigma `end`, at the scale of `then`, then raised.
 
     In the estimates of the second row y = D* + s* e* - (s* - s) e. So the step is
     y' = D* + (s* + s' - s) e* + (s - s*) e.
     """
-    if end == 0.0:
-        yield Stage(now, a=(scale,), b=(0.0,), c=c)
+    scale = up.scale * then.alpha
+    if then.sigma == 0.0:
+        yield Stage(now, a=(scale,), b=(0.0,))
         return
     check_finite_slope("DPM2", now)
     s, middle = now.karras, level_at(math.sqrt(now.karras * end))
     back = s - middle.karras
     yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
-    yield Stage(middle, a=(scale,), b=(scale * (end - back), scale * back), c=c)
+    yield Stage(middle, a=(scale,), b=(scale * (end - back), scale * back), c=up.c)
 
 
 @dataclass(frozen=True, kw_only=True)

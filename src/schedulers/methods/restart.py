@@ -25,7 +25,7 @@ def restart_rows(
         ways: list[tuple[Level, ...]] = [(now, then)]
         for low, high, steps, times in restarts:
             if then is foot(levels, low) and high > then.karras:
-                down = map(level_at, karras_sigmas(steps, then.karras, high)[:-1].tolist())
+                down = map(level_at, karras_sigmas(steps + 1, then.karras, high)[:-2].tolist())
                 ways += [(*down, then)] * times
         yield from one_step(ways, s_noise)
 
@@ -61,16 +61,17 @@ class Restart(Scheduler):
     are on Karras's grid with rho = 7 (Karras et al. 2022, eq. 5). An interval is left out where no
     step of the run ends near it: where the nearest level is at t_max or above.
 
-    Second order in the law of the samples. 2 steps - 1 evaluations as for `Heun`, and 2 steps more
-    for each way down an interval; stochastic. It cannot begin at alpha = 0.
+    Second order in the law of the samples, where the steps down the intervals get shorter as well.
+    As many evaluations as `Heun`, and two more for each step down an interval; stochastic. It
+    cannot begin at alpha = 0.
 
     Parameters
     ----------
     schedule, prediction_type, spacing, threshold
         As for `Scheduler`.
     restarts : sequence of (float, float, int, int)
-        The intervals: t_min and t_max, as Karras's sigmas; the number of steps down; and the number
-        of times. The paper calls the latter two N_Restart - 1 and K.
+        The intervals: t_min and t_max, as Karras's sigmas; the number of steps of a way down; and
+        the number of times, the paper's K.
     s_noise : float
         Factor on the standard deviation of the noise that is added, at least 0.
 
