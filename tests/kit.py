@@ -1,11 +1,14 @@
 """What the tests share: schedules, schedulers by name, and strategies that draw them."""
 
+import math
 from functools import partial
 
 import numpy as np
 from hypothesis import strategies as st
 
 import schedulers as sc
+from schedulers.analysis import output_law
+from schedulers.analytic import Gaussian
 
 DISCRETE = sc.DiscreteSchedule(sc.linear_betas(1000))
 STABLE_DIFFUSION = sc.DiscreteSchedule(sc.scaled_linear_betas(1000))
@@ -34,6 +37,9 @@ DETERMINISTIC = {
     "Euler": sc.Euler,
     "EulerAncestral0": partial(sc.EulerAncestral, eta=0.0),
     "Heun": sc.Heun,
+    "DPM2": sc.DPM2,
+    "GradientEstimation": sc.GradientEstimation,
+    "ERSDE3-ode": partial(sc.ERSDE, order=3, noise="ode"),
     **{
         f"PLMS{order}-{startup}": partial(sc.PLMS, order=order, startup=startup)
         for order in (1, 2, 3, 4)
@@ -60,10 +66,21 @@ STOCHASTIC = {
     "Heun-churn": partial(sc.Heun, s_churn=8.0, s_tmin=0.3, s_tmax=4.0),
     "DPMSolverPP2-SDE": partial(sc.DPMSolverPP, eta=1.0),
     "DPMSolverPP2S-ancestral": partial(sc.DPMSolverPP, singlestep=True, eta=1.0),
+    "DPM2Ancestral": sc.DPM2Ancestral,
+    "SEEDS2": partial(sc.SEEDS, order=2),
+    "ERSDE3": partial(sc.ERSDE, order=3),
+    "FlowAncestral": sc.FlowAncestral,
+    "LCM": partial(sc.LCM, timestep_scaling=None),
+    "TCD": sc.TCD,
+    "Restart": partial(sc.Restart, restarts=[(0.3, 1.0, 3, 2), (2.0, 6.0, 2, 1)]),
 }
 ALL = {**DETERMINISTIC, **STOCHASTIC}
 # Those whose first step is infinite from alpha = 0.
-NEED_SIGNAL = {name for name in ALL if "Heun" in name or name.endswith(("-heun", "-runge_kutta"))}
+NEED_SIGNAL = {
+    name
+    for name in ALL
+    if name.startswith(("Heun", "DPM2", "Restart")) or name.endswith(("-heun", "-runge_kutta"))
+}
 NEED_SIGNAL |= {"DPMSolver3S"}
 NEED_SIGNAL -= {"PLMS1-heun", "PLMS1-runge_kutta"}
 
@@ -72,8 +89,8 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction", "score", "flow")
 seeds = st.integers(0, 2**32 - 1)
 # The many kinds of PLMS are to be drawn no more often than the others.
 _plms = st.sampled_from([name for name in DETERMINISTIC if name.startswith("PLMS")])
-_others = [name for name in DETERMINISTIC if not name.startswith("PLMS")]
-deterministic = st.sampled_from(_others) | _plms
+_others = st.sampled_from([name for name in DETERMINISTIC if not name.startswith("PLMS")])
+deterministic = _others | _plms
 names = deterministic | st.sampled_from(sorted(STOCHASTIC))
 predictions = st.sampled_from(PREDICTIONS)
 schedules = st.sampled_from(sorted(SCHEDULES))
@@ -112,6 +129,20 @@ def as_prediction(schedule, denoise, prediction_type):
         }[prediction_type]()
 
     return model
+
+
+def law_error(scheduler, sigmas, variance=0.5):
+    """Relative error of the variance of a run on N(0, variance) that begins with its exact law."""
+    alpha, end = (scheduler.schedule.level(float(s)).alpha for s in (sigmas[0], sigmas[-1]))
+    start = Gaussian(0.0, alpha**2 * (variance + sigmas[0] ** 2))
+    law = output_law(scheduler, Gaussian(0.0, variance), sigmas=sigmas, initial=start)
+    return float(law.cov / (end**2 * (variance + sigmas[-1] ** 2)) - 1.0)
+
+
+def law_order(scheduler, n=160, grid=lambda n: np.geomspace(10.0, 0.3, n + 1)):
+    """Order at which that error falls, from n and 2 n steps."""
+    coarse, fine = (law_error(scheduler, grid(steps)) for steps in (n, 2 * n))
+    return math.log2(abs(coarse / fine))
 
 
 def run(scheduler, denoiser, x, rng=0, **levels):

@@ -19,6 +19,7 @@ from schedulers.testing import CheckFailed, checks_for, scheduler_case
 
 FROM_ALPHA_0 = ("trailing", "leading", "linspace", "quadratic", "simple", "kl_optimal")
 FROM_ALPHA_0 += ("flow_karras", "flow_beta", "linear_quadratic")
+TIMED = ("check_marginals", "check_scale", "check_coordinates")
 INFLATED = ("check_point_mass_variance", "check_marginals")
 
 
@@ -51,6 +52,11 @@ def random_method(rng):
     s_noise = rng.choice([1.0, rng.uniform(0.95, 1.05)])
     order, startup = int(rng.integers(1, 5)), str(rng.choice(STARTUPS))
     large = bool(rng.integers(2))
+    solver_order, scale_free = int(rng.integers(1, 4)), str(rng.choice(["ode", "sde"]))
+    low = rng.uniform(0.05, 3.0)
+    restarts = (
+        (low, low * rng.uniform(1.1, 4.0), int(rng.integers(1, 4)), int(rng.integers(1, 3))),
+    )
     return [
         (sc.DDIM, {}, 1, ()),
         (sc.DDIM, {"eta": rng.uniform(0.05, 1.0)}, 1, ()),
@@ -74,8 +80,19 @@ def random_method(rng):
         (sc.Heun, {}, 2, ()),
         (sc.Heun, churn, 2, not_churned),
         (sc.PLMS, {"order": order, "startup": startup}, min(order, 2), ()),
+        (sc.DPM2, {}, 2, ()),
+        (sc.DPM2, churn, 2, not_churned),
+        (sc.DPM2Ancestral, {"eta": rng.uniform(0.0, 1.0)}, 2, ()),
+        (sc.GradientEstimation, {"gamma": rng.uniform(1.0, 3.0)}, 1, ()),
+        (sc.SEEDS, {"order": solver_order}, min(solver_order, 2), ()),
+        (sc.ERSDE, {"order": solver_order}, min(solver_order, 2), ("check_scale",)),
+        (sc.ERSDE, {"order": solver_order, "noise": scale_free}, min(solver_order, 2), ()),
+        (sc.FlowAncestral, {"eta": rng.uniform(0.05, 1.0)}, 1, ("check_scale",)),
+        (sc.LCM, {"timestep_scaling": None}, 1, ("check_marginals",)),
+        (sc.TCD, {"gamma": rng.uniform(0.05, 1.0)}, 1, TIMED),
+        (sc.Restart, {"restarts": restarts}, 2, ("check_scale", "check_marginals")),
         (sc.PLMS, {"order": order, "startup": startup}, min(order, 2), ()),
-    ][rng.integers(11)]
+    ][rng.integers(22)]
 
 
 def random_case(seed):

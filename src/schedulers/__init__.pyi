@@ -12,14 +12,21 @@ from schedulers.grids.sigmas import (
     polyexponential_sigmas as polyexponential_sigmas,
     vp_sigmas as vp_sigmas,
 )
+from schedulers.methods.consistency import LCM as LCM, TCD as TCD
 from schedulers.methods.ddim import DDIM as DDIM
 from schedulers.methods.ddpm import DDPM as DDPM
+from schedulers.methods.dpm2 import DPM2 as DPM2, DPM2Ancestral as DPM2Ancestral
 from schedulers.methods.dpm_solver import DPMSolver as DPMSolver
 from schedulers.methods.dpm_solver_pp import DPMSolverPP as DPMSolverPP
+from schedulers.methods.er_sde import ERSDE as ERSDE
 from schedulers.methods.euler import Euler as Euler, EulerAncestral as EulerAncestral
+from schedulers.methods.flow_ancestral import FlowAncestral as FlowAncestral
+from schedulers.methods.gradient_estimation import GradientEstimation as GradientEstimation
 from schedulers.methods.heun import Heun as Heun
 from schedulers.methods.lms import DEIS as DEIS, LMS as LMS
 from schedulers.methods.plms import PLMS as PLMS
+from schedulers.methods.restart import Restart as Restart
+from schedulers.methods.seeds import SEEDS as SEEDS
 from schedulers.methods.unipc import UniPC as UniPC
 from schedulers.scheduler import Scheduler as Scheduler
 from schedulers.schedules.base import Level as Level, NoiseSchedule as NoiseSchedule

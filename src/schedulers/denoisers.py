@@ -27,6 +27,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.engine.parameterization import PREDICTION_TYPES, coefficients
+from schedulers.engine.tableau import Tableau
 from schedulers.schedules.base import NoiseSchedule
 from schedulers.schedules.continuous import VESchedule
 
@@ -137,6 +138,109 @@ class Guided:
         towards, away = self.conditional(x, t), self.unconditional(x, t)
         _check_shape("the unconditional output", away, towards)
         return towards * self.scale + away * (1.0 - self.scale)
+
+
+@dataclass(frozen=True)
+class CFGPlusPlus:
+    """Manifold-constrained guidance, CFG++ (Chung et al. 2024), for one run of a scheduler.
+
+    The paper's step takes D from the guided output and e from the unconditional one (Algorithm 2):
+
+        x' = a D_guided + b e_uncond,      D_guided = D_uncond + scale (D_cond - D_uncond),
+
+    with alpha' and sigma' for a and b in DDIM. D and e of a single output have
+    x = alpha D + sigma e. The output that gives the same x' is guided by `Guided` with the scale
+
+        w = scale a / (a - b alpha / sigma),
+
+    which is scale / (1 - s' / s) in DDIM, with s Karras's sigma. So CFG++ is classifier-free
+    guidance with a scale that depends on the level, and all schedulers whose rows weigh no earlier
+    estimates take it: `DDIM`, `DDPM`, `Euler` and `EulerAncestral`, `FlowAncestral`, `LCM`, `TCD`.
+    `State.denoised` is D of that output, and only at the end of a run is it D_guided.
+
+    Parameters
+    ----------
+    conditional, unconditional : callable
+        ``denoiser(x, t)`` for the condition, and for none or a negative one.
+    scale : float
+        The paper's lambda: 0 is the unconditional model; about 0 to 1 is used.
+    tableau : Tableau
+        Rows of the run, such as ``scheduler.tableau(steps)``: the weights a and b at each time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter has the wrong type, or if a row weighs an earlier estimate; by the call, at a
+        time that is none of the run's, or if the two outputs differ in shape.
+
+    References
+    ----------
+    Chung, Kim, Park, Nam, Ye: CFG++: Manifold-Constrained Classifier Free Guidance for Diffusion
+    Models, ICLR 2025.
+
+    Examples
+    --------
+    >>> from schedulers import DDIM, VESchedule
+    >>> scheduler = DDIM(VESchedule(), prediction_type="sample")
+    >>> sigmas = [4.0, 2.0, 0.0]
+    >>> guided = CFGPlusPlus(
+    ...     lambda x, t: 0.5 * x, lambda x, t: 0.25 * x, 0.5, scheduler.tableau(sigmas=sigmas)
+    ... )
+    >>> scheduler.sample(guided, np.array([8.0]), sigmas=sigmas)  # 8 to 3 + 2 * 1.5, that to 2.25
+    array([2.25])
+    """
+
+    conditional: Denoiser
+    unconditional: Denoiser
+    scale: float
+    tableau: Tableau
+
+    def __post_init__(self) -> None:
+        _checks.function("conditional", self.conditional, "(x, t)")
+        _checks.function("unconditional", self.unconditional, "(x, t)")
+        _checks.settle(self, "scale")
+        if not isinstance(self.tableau, Tableau):
+            raise TypeError(f"tableau must be a Tableau, got {_checks.shown(self.tableau)}")
+        if any(len(stage.a) > 1 or len(stage.b) > 1 for stage in self.tableau.stages):
+            raise ValueError(
+                f"tableau must be of a scheduler whose rows weigh no earlier estimates, such as "
+                f"DDIM's, got one of {self.tableau.method}"
+            )
+
+    def __call__(self, x: Array, t: float) -> Array:
+        """Return the output guided for the row at this time."""
+        return Guided(self.conditional, self.unconditional, self.guidance(t))(x, t)
+
+    def guidance(self, t: float) -> float:
+        """Scale of `Guided` at a time of the run.
+
+        Parameters
+        ----------
+        t : float
+            The model's time.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If the run does not evaluate the model at this time.
+
+        Examples
+        --------
+        >>> from schedulers import DDIM, VESchedule
+        >>> rows = DDIM(VESchedule()).tableau(sigmas=[4.0, 3.0, 0.0])
+        >>> guided = CFGPlusPlus(lambda x, t: x, lambda x, t: -x, 0.6, rows)
+        >>> [round(guided.guidance(t), 6) for t in (4.0, 3.0)]
+        [2.4, 0.6]
+        """
+        for stage in self.tableau.stages:
+            if stage.level.t == t:
+                (_, alpha, sigma), (a, *_), (b, *_) = stage.level, stage.a, stage.b
+                return self.scale * a / (a - b * alpha / sigma)
+        raise ValueError(f"t must be a time of the tableau's run, got {t!r}")
 
 
 class Scales(NamedTuple):

@@ -142,6 +142,7 @@ def test_ddims_law_is_the_recursion_of_its_paper(eta, seed, steps):
     np.testing.assert_allclose(law.cov, variance, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["DDPM", "DDIM", "Euler-churn", "EulerAncestral", "Heun", "PLMS4-heun"]
 )

@@ -130,6 +130,7 @@ def test_a_model_that_knows_the_point_sends_no_bits_after_the_first(
     np.testing.assert_allclose(bound.rate, bound.rate[:1].repeat(len(bound.rate), 0), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variance", VARIANCES)
 @pytest.mark.parametrize("cov", [0.3, 2.0])
 @pytest.mark.parametrize("name", ["flow", "vp", "ve"])
@@ -348,6 +349,7 @@ def test_a_decoder_may_be_as_wide_as_it_is_told():
 # Progressive decoding.
 
 
+@pytest.mark.slow
 @given(schedules, predictions, sigma_grids())
 def test_what_is_sent_is_the_datas_chain(name, prediction, sigmas):
     """x_T, ..., x_1 given x_0: each level's noise is s'/s of the last one's, and fresh."""
@@ -414,6 +416,7 @@ def exact_flow(data, schedule, x, t_from, t_to):
     return there, prior.log_prob(there) + log_det
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("kind", GAUSSIANS)
@@ -480,6 +483,7 @@ def test_a_mixtures_density_is_exact_whatever_its_scale(std, t_from, where):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flow", "cosine", "ve"])
 def test_on_digits_the_flow_agrees_with_the_mixtures_own_density(name):
     datasets = pytest.importorskip("sklearn.datasets")
@@ -500,6 +504,7 @@ def test_on_digits_the_flow_agrees_with_the_mixtures_own_density(name):
     np.testing.assert_allclose(got.log_prob, want, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vp", "ve", "flow", "cosine", "discrete"])
 def test_whatever_the_model_the_density_has_the_integral_one(name):
     schedule = SCHEDULES[name]

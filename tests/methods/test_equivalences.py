@@ -28,6 +28,40 @@ PAIRS = {
         lambda s, eta: sc.DDPM(s),
     ),
     "PLMS(1) = DDIM(0)": (lambda s, eta: sc.PLMS(s, order=1), lambda s, eta: sc.DDIM(s)),
+    "DPM2Ancestral(0) = DPM2": (
+        lambda s, eta: sc.DPM2Ancestral(s, eta=0.0),
+        lambda s, eta: sc.DPM2(s),
+    ),
+    "Restart() = Heun": (lambda s, eta: sc.Restart(s), lambda s, eta: sc.Heun(s)),
+    "GradientEstimation(1) = DDIM(0)": (
+        lambda s, eta: sc.GradientEstimation(s, gamma=1.0),
+        lambda s, eta: sc.DDIM(s),
+    ),
+    "GradientEstimation(1.5) = PLMS(2)": (
+        lambda s, eta: sc.GradientEstimation(s, gamma=1.5),
+        lambda s, eta: sc.PLMS(s, order=2),
+    ),
+    "SEEDS(1) = EulerAncestral": (
+        lambda s, eta: sc.SEEDS(s, order=1),
+        lambda s, eta: sc.EulerAncestral(s),
+    ),
+    "ERSDE(1, ode) = DDIM(0)": (
+        lambda s, eta: sc.ERSDE(s, order=1, noise="ode"),
+        lambda s, eta: sc.DDIM(s),
+    ),
+    "ERSDE(1, sde) = EulerAncestral": (
+        lambda s, eta: sc.ERSDE(s, order=1, noise="sde"),
+        lambda s, eta: sc.EulerAncestral(s),
+    ),
+    "FlowAncestral(0) = DDIM(0)": (
+        lambda s, eta: sc.FlowAncestral(s, eta=0.0),
+        lambda s, eta: sc.DDIM(s),
+    ),
+    "LCM, no scaling = DDIM, no e": (
+        lambda s, eta: sc.LCM(s, timestep_scaling=None),
+        lambda s, eta: sc.DDIM(s, sigma=lambda now, then: then.sigma),
+    ),
+    "TCD(0) = DDIM(0)": (lambda s, eta: sc.TCD(s, gamma=0.0), lambda s, eta: sc.DDIM(s)),
     "Euler, no churn in range = Euler": (
         lambda s, eta: sc.Euler(s, s_churn=5.0, s_tmin=500.0),
         lambda s, eta: sc.Euler(s),

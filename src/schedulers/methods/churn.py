@@ -24,6 +24,13 @@ class Raise(NamedTuple):
     c: float = 0.0
 
 
+def raise_to(level: Level, higher: Level, s_noise: float = 1.0) -> Raise:
+    """Return what takes a sample to a higher level: y + sqrt(s_hat**2 - s**2) z, y = x / alpha."""
+    s, s_hat = level.karras, higher.karras
+    c = s_noise * higher.alpha * math.sqrt((s_hat - s) * (s_hat + s))
+    return Raise(higher, higher.alpha / level.alpha, c)
+
+
 def raises(
     levels: tuple[Level, ...],
     level_at: LevelAt,
@@ -47,11 +54,7 @@ def raises(
         if not (gamma and inside and math.isfinite(s)):
             return Raise(level)
         higher = level_at(s * (1.0 + gamma))
-        s_hat = higher.karras
-        if not s_hat > s:
-            return Raise(level)
-        c = s_noise * higher.alpha * math.sqrt((s_hat - s) * (s_hat + s))
-        return Raise(higher, higher.alpha / level.alpha, c)
+        return raise_to(level, higher, s_noise) if higher.karras > s else Raise(level)
 
     return (*map(raised, levels[:-1]), Raise(levels[-1]))
 

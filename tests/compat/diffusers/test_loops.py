@@ -179,6 +179,7 @@ def discretization(cls, steps, kind, spacing):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
 @pytest.mark.parametrize("cls", DETERMINISTIC)
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
