@@ -89,6 +89,7 @@ def test_each_way_up_and_down_contracts_what_went_wrong_before():
     [
         ([(0.1, 2.0, 1, 1)], [4.0, 0.0]),  # nothing to restart from but the clean level
         ([(0.1, 0.5, 1, 1)], [4.0, 2.0, 0.0]),  # the nearest level is above the interval
+        ([(0.1, 2.0 * (1.0 + 1e-15), 5, 1)], [4.0, 2.0, 0.0]),  # and by rounding
         ([], [4.0, 2.0, 0.0]),
     ],
 )

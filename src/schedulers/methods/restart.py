@@ -16,6 +16,9 @@ from schedulers.schedules.base import Level
 
 Interval = tuple[float, float, int, int]
 
+# A level went to the model's time and back: one that is t_max itself is so to rounding.
+_ROUNDING = 1e-9
+
 
 def restart_rows(
     levels: tuple[Level, ...], level_at: LevelAt, restarts: Sequence[Interval], s_noise: float = 1.0
@@ -24,7 +27,7 @@ def restart_rows(
     for now, then in pairwise(levels):
         ways: list[tuple[Level, ...]] = [(now, then)]
         for low, high, steps, times in restarts:
-            if then is foot(levels, low) and high > then.karras:
+            if then is foot(levels, low) and high > then.karras * (1.0 + _ROUNDING):
                 down = map(level_at, karras_sigmas(steps + 1, then.karras, high)[:-2].tolist())
                 ways += [(*down, then)] * times
         yield from one_step(ways, s_noise)
