@@ -113,3 +113,10 @@ def test_an_interval_that_no_step_ends_near_is_left_out(intervals, sigmas):
 def test_bad_intervals_are_refused(interval, error, message):
     with pytest.raises(error, match=message):
         sc.Restart(SCHEDULES["discrete"], restarts=[interval])
+
+
+def test_restarts_are_a_sequence_kept_as_tuples():
+    with pytest.raises(TypeError, match="restarts must be a sequence of"):
+        sc.Restart(VE, restarts=None)
+    assert sc.Restart(VE, restarts=[[0.5, 1, 2, 1]]) == sc.Restart(VE, restarts=((0.5, 1.0, 2, 1),))
+    assert hash(sc.Restart(VE, restarts=[[0.5, 1, 2, 1]]))

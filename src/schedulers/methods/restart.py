@@ -108,6 +108,11 @@ class Restart(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.restarts, (tuple, list)):
+            raise TypeError(
+                f"restarts must be a sequence of (t_min, t_max, steps, times), "
+                f"got {_checks.shown(self.restarts)}"
+            )
         object.__setattr__(self, "restarts", tuple(map(self._checked, self.restarts)))
         _checks.settle(self, "s_noise", at_least=0.0)
 
