@@ -127,3 +127,7 @@ def test_bad_options_are_refused():
         sc.ERSDE(VE, order=4)
     with pytest.raises(ValueError, match="noise must be one of 'ode', 'sde', 'er_sde', got 'all'"):
         sc.ERSDE(VE, noise="all")
+    with pytest.raises(ValueError, match="noise must be positive and not fall with sigma, got 0.5"):
+        sc.ERSDE(VE, noise=lambda s: 1.0 / s).tableau(sigmas=[4.0, 2.0, 0.0])
+    with pytest.raises(ValueError, match="noise must be positive and not fall with sigma, got 0.0"):
+        sc.ERSDE(VE, noise=lambda s: 0.0).tableau(sigmas=[4.0, 2.0, 0.0])

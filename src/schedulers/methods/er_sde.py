@@ -34,7 +34,13 @@ def er_sde_rows(
         if end == 0.0 or math.isinf(end):
             yield Stage(now, a=(then.alpha,), b=(then.sigma,))
             continue
-        kept = noise(end) / noise(s)  # of the noise: phi(s') / phi(s) * s / s'
+        low, high = noise(end), noise(s)
+        if not 0.0 < low <= high * (1.0 + 1e-12):
+            raise ValueError(
+                f"noise must be positive and not fall with sigma, got {low!r} at {end:g} and "
+                f"{high!r} at {s:g}"
+            )
+        kept = low / high  # of the noise: phi(s') / phi(s) * s / s'
         first, second = moments(s, end, noise) if len(past) > 1 else (0.0, 0.0)
         a = newton_weights(past, 1.0 - kept * end / s, first, second)
         a[0] += kept * end / s  # of y = D + s e
