@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import product, zip_longest
 
 import numpy as np
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 import schedulers as sc
 from schedulers.analysis import output_law
 from schedulers.analytic import Gaussian
+from schedulers.testing.models import Mixture
 
 DISCRETE = sc.DiscreteSchedule(sc.linear_betas(1000))
 STABLE_DIFFUSION = sc.DiscreteSchedule(sc.scaled_linear_betas(1000))
@@ -143,6 +145,45 @@ def law_order(scheduler, n=160, grid=lambda n: np.geomspace(10.0, 0.3, n + 1)):
     """Order at which that error falls, from n and 2 n steps."""
     coarse, fine = (law_error(scheduler, grid(steps)) for steps in (n, 2 * n))
     return math.log2(abs(coarse / fine))
+
+
+def expectation_order(scheduler, n=8):
+    """Order at which the error of E tanh(y) falls on a mixture, from n and 2 n steps.
+
+    For a scheduler on a VE schedule whose steps weigh no estimate of the step before.
+    """
+    data, y = Mixture(), np.linspace(-14.0, 14.0, 5601)
+    density = sum(np.exp(-0.5 * (y - m) ** 2 / (data.variance + 0.25)) for m in data.means)
+    exact = float(density @ np.tanh(y) / density.sum())
+    coarse, fine = (abs(_expectation(scheduler, data, steps) - exact) for steps in (n, 2 * n))
+    return math.log2(coarse / fine)
+
+
+def _expectation(scheduler, data, n):
+    """E tanh(y) at the end of runs from 2 to 0.5, backwards: by quadrature of each noise.
+
+    No sample is drawn, so that the error is that of the steps alone.
+    """
+    from scipy.interpolate import CubicSpline
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(12)
+    y, values = np.linspace(-14.0, 14.0, 561), np.tanh
+    rows = scheduler.tableau(sigmas=np.geomspace(2.0, 0.5, n + 1)).stages
+    ends = [i for i, row in enumerate(rows, start=1) if row.ends_step]
+    for begin, end in reversed(list(zip([0, *ends], ends, strict=False))):
+        step, mean = rows[begin:end], 0.0
+        for draws in product(*(range(12 if row.c else 1) for row in step)):
+            x, history = y, []
+            for row, draw in zip(step, draws, strict=True):
+                d = data.denoiser(x, row.level.sigma)
+                history.insert(0, (d, (x - d) / row.level.sigma))
+                terms = zip(zip_longest(row.a, row.b, fillvalue=0.0), history, strict=False)
+                x = row.c * nodes[draw] + sum(a * d + b * e for (a, b), (d, e) in terms)
+            chances = (weights[draw] for row, draw in zip(step, draws, strict=True) if row.c)
+            mean = mean + math.prod(chances) * values(x)
+        values = CubicSpline(y, mean / weights.sum() ** sum(row.c > 0.0 for row in step))
+    density = sum(np.exp(-0.5 * (y - m) ** 2 / (data.variance + 4.0)) for m in data.means)
+    return float(density @ values(y) / density.sum())
 
 
 def run(scheduler, denoiser, x, rng=0, **levels):

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 import schedulers as sc
-from kit import SCHEDULES, bounded_denoiser, law_order, relative_error, seeds, sigma_grids
+from kit import (
+    SCHEDULES,
+    bounded_denoiser,
+    expectation_order,
+    law_order,
+    relative_error,
+    seeds,
+    sigma_grids,
+)
 from schedulers.testing import scheduler_case
 from schedulers.testing.laws import accuracy
 
@@ -75,6 +83,11 @@ def test_samples_converge_in_second_order_on_any_grid(schedule):
 def test_with_noise_the_law_converges_in_second_order(make, schedule):
     scheduler = make(SCHEDULES[schedule], prediction_type="sample")
     assert law_order(scheduler) == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_so_do_expectations_where_the_data_is_not_gaussian(eta):
+    assert expectation_order(sc.DPM2Ancestral(VE, eta=eta)) == pytest.approx(2.0, abs=0.3)
 
 
 def test_the_middle_of_a_step_with_all_the_noise_is_its_end():

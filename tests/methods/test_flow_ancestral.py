@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, strategies as st
 
 import schedulers as sc
-from kit import SCHEDULES, bounded_denoiser, law_error, law_order, relative_error, seeds
+from kit import (
+    SCHEDULES,
+    bounded_denoiser,
+    expectation_order,
+    law_error,
+    law_order,
+    relative_error,
+    seeds,
+)
 from schedulers.analysis import output_law
 from schedulers.analytic import Gaussian
 
@@ -56,6 +64,11 @@ def test_the_noise_of_a_point_is_that_of_its_level(schedule, eta):
 def test_the_law_of_gaussian_data_converges_in_first_order(schedule, eta):
     scheduler = sc.FlowAncestral(SCHEDULES[schedule], prediction_type="sample", eta=eta)
     assert law_order(scheduler) == pytest.approx(1.0, abs=0.1)
+
+
+def test_so_do_expectations_where_the_data_is_not_gaussian():
+    scheduler = sc.FlowAncestral(SCHEDULES["ve"])
+    assert expectation_order(scheduler) == pytest.approx(1.0, abs=0.3)
 
 
 def test_from_noise_alone_the_law_of_the_data_comes_out():

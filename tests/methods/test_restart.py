@@ -89,6 +89,7 @@ def test_each_way_up_and_down_contracts_what_went_wrong_before():
     [
         ([(0.1, 2.0, 1, 1)], [4.0, 0.0]),  # nothing to restart from but the clean level
         ([(0.1, 0.5, 1, 1)], [4.0, 2.0, 0.0]),  # the nearest level is above the interval
+        ([(0.1, 2.0 * (1.0 + 1e-15), 5, 1)], [4.0, 2.0, 0.0]),  # and by rounding
         ([], [4.0, 2.0, 0.0]),
     ],
 )
@@ -112,3 +113,10 @@ def test_an_interval_that_no_step_ends_near_is_left_out(intervals, sigmas):
 def test_bad_intervals_are_refused(interval, error, message):
     with pytest.raises(error, match=message):
         sc.Restart(SCHEDULES["discrete"], restarts=[interval])
+
+
+def test_restarts_are_a_sequence_kept_as_tuples():
+    with pytest.raises(TypeError, match="restarts must be a sequence of"):
+        sc.Restart(VE, restarts=None)
+    assert sc.Restart(VE, restarts=[[0.5, 1, 2, 1]]) == sc.Restart(VE, restarts=((0.5, 1.0, 2, 1),))
+    assert hash(sc.Restart(VE, restarts=[[0.5, 1, 2, 1]]))

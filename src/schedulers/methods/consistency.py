@@ -67,7 +67,7 @@ class LCM(Scheduler):
         As for `Scheduler`.
     timestep_scaling : float or None
         Factor k on the model's time, positive; 10 for models whose times go to 999. None leaves the
-        scaling out, and f is D.
+        scaling out, and f is D: for flows, and for models that were distilled without it.
     sigma_data : float
         Standard deviation of the data, positive.
 
@@ -129,7 +129,8 @@ class TCD(Scheduler):
     schedule, prediction_type, spacing, threshold
         As for `Scheduler`.
     gamma : float
-        How stochastic a step is, in [0, 1] ("eta" in diffusers).
+        How stochastic a step is, in [0, 1] ("eta" in diffusers, which rounds t'' down to a training
+        level).
 
     Raises
     ------

@@ -66,7 +66,8 @@ class DPM2(ChurnedScheduler):
     It is their Algorithm 1 with the midpoint in place of the trapezoidal rule, placed in log sigma
     as in DPM-Solver-2 (Lu et al. 2022, Algorithm 1). The step that ends clean is Euler's. Second
     order, two evaluations a step (2 steps - 1 in a run that ends clean); deterministic unless
-    `s_churn` is set. It cannot begin at alpha = 0, where s is infinite.
+    `s_churn` is set. It cannot begin at alpha = 0, where s is infinite; near there a long step
+    multiplies the model's errors, as `Heun`'s does.
 
     Parameters
     ----------

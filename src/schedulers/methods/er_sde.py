@@ -26,16 +26,23 @@ PIECES = 32
 def er_sde_rows(
     levels: tuple[Level, ...], order: int = 3, noise: Callable[[float], float] = NOISES["er_sde"]
 ) -> Iterator[Stage]:
-    """Rows of `ERSDE`; `noise` is phi(s) / s. The step that ends clean takes D alone."""
+    """Rows of `ERSDE`; `noise` is phi(s) / s. A step to s' = 0 or to infinite s' has order 1."""
     past: list[float] = []  # Karras's sigma of this evaluation and of those before it
     for now, then in pairwise(levels):
         s, end = now.karras, then.karras
         past = [s, *past[: order - 1]]
-        if end == 0.0 or then.alpha == 0.0:
+        if end == 0.0 or math.isinf(end):
             yield Stage(now, a=(then.alpha,), b=(then.sigma,))
             continue
-        kept = noise(end) / noise(s)  # of the noise: phi(s') / phi(s) * s / s'
-        a = newton_weights(past, 1.0 - kept * end / s, *moments(s, end, noise))
+        low, high = noise(end), noise(s)
+        if not 0.0 < low <= high * (1.0 + 1e-12):
+            raise ValueError(
+                f"noise must be positive and not fall with sigma, got {low!r} at {end:g} and "
+                f"{high!r} at {s:g}"
+            )
+        kept = low / high  # of the noise: phi(s') / phi(s) * s / s'
+        first, second = moments(s, end, noise) if len(past) > 1 else (0.0, 0.0)
+        a = newton_weights(past, 1.0 - kept * end / s, first, second)
         a[0] += kept * end / s  # of y = D + s e
         c = then.sigma * math.sqrt(max((1.0 - kept) * (1.0 + kept), 0.0))
         yield Stage(now, a=[then.alpha * w for w in a], b=(then.sigma * kept,), c=c)
@@ -47,8 +54,6 @@ def moments(s: float, end: float, noise: Callable[[float], float]) -> tuple[floa
     That is phi(s') phi'(sigma) / phi(sigma)**2 d sigma from s' to s. By parts they become
     (s' - s)**k + k phi(s') int (sigma - s)**(k - 1) / phi(sigma) d sigma.
     """
-    if math.isinf(s):
-        return 0.0, 0.0  # the first step: there is no slope to weigh
     half = 0.5 * math.log(s / end) / PIECES
     first = second = 0.0
     for piece, (node, weight) in product(range(PIECES), RULE):
@@ -72,9 +77,9 @@ def newton_weights(past: list[float], zeroth: float, first: float, second: float
         weights[1] -= slope
     if len(past) > 2:
         s, s1, s2 = past
-        curve = (second + (s - s1) * first) / (s - s2) if math.isfinite(s2) else 0.0
+        curve = (second + (s - s1) * first) / (s - s2)
         weights[0] += curve / (s - s1)
-        weights[1] -= curve / (s - s1) + (curve / (s1 - s2))
+        weights[1] -= curve / (s - s1) + curve / (s1 - s2)
         weights[2] += curve / (s1 - s2)
     return weights
 

@@ -18,6 +18,9 @@ Interval = tuple[float, float, int, int]
 # A level went to the model's time and back: within this it is the interval's top.
 _ROUNDING = 1e-9
 
+# A level went to the model's time and back: one that is t_max itself is so to rounding.
+_ROUNDING = 1e-9
+
 
 def restart_rows(
     levels: tuple[Level, ...], level_at: LevelAt, restarts: Sequence[Interval], s_noise: float = 1.0
@@ -107,6 +110,11 @@ class Restart(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.restarts, (tuple, list)):
+            raise TypeError(
+                f"restarts must be a sequence of (t_min, t_max, steps, times), "
+                f"got {_checks.shown(self.restarts)}"
+            )
         object.__setattr__(self, "restarts", tuple(map(self._checked, self.restarts)))
         _checks.settle(self, "s_noise", at_least=0.0)
 
