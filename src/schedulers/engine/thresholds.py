@@ -56,7 +56,7 @@ class DynamicThreshold:
     Parameters
     ----------
     quantile : float
-        Quantile of |D|, in (0, 1].
+        Which quantile of the magnitudes of D, in (0, 1].
     limit : float
         Largest magnitude of the data, positive.
     rederive_noise : bool
