@@ -6,7 +6,9 @@ from abc import abstractmethod
 from typing import Any
 
 from schedulers.compat.diffusers.base import SchedulerBase
+from schedulers.compat.diffusers.noise import fresh
 from schedulers.compat.diffusers.runs import Runs
+from schedulers.engine.noise import stage_place
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Tableau
 from schedulers.schedules.base import Level
@@ -72,10 +74,16 @@ class Multistage(SchedulerBase):
         return_dict: bool,
         threshold: Any = None,
         denoised: bool = True,
+        generator: Any = None,
+        variance_noise: Any = None,
     ) -> Any:
         """Take the row that comes next in the sample's run, and return what came of it."""
         run, state = self._run(sample, t)
-        after = self._take(state, output, threshold)
+        stage, noise = state.tableau.stages[state.index], None
+        if stage.c:
+            place = stage_place(state.index, state.tableau.spans[state.index])
+            noise = stage.c, fresh(generator, variance_noise, state, place)
+        after = self._take(state, output, threshold, noise)
         result = self._returned(after, denoised)
         # By the sample that the caller gets the run is known again.
         self._runs.keep(run, after, result.prev_sample)

@@ -9,15 +9,15 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.engine import arrays
-from schedulers.engine.noise import Noise, stage_place
+from schedulers.engine.noise import Noise, Place, stage_place
 from schedulers.engine.state import State
 from schedulers.schedules.base import Level
 
 Array = Any
 
 
-def fresh(generator: Any, given: Any, state: State, index: int, *levels: Level) -> Array:
-    """Return the noise that was given, or noise for the sample at the step of an index."""
+def fresh(generator: Any, given: Any, state: State, place: Place) -> Array:
+    """Return the noise that was given, or noise for the sample at a place."""
     like = state.carried
     if given is not None:
         if generator is not None:
@@ -29,8 +29,6 @@ def fresh(generator: Any, given: Any, state: State, index: int, *levels: Level) 
         generators = generator if isinstance(generator, (list, tuple)) else [generator]
         if all(one is None or isinstance(one, torch.Generator) for one in generators):
             return _of_torch(torch, generators, like, state.dtype)
-    now, then = levels
-    place = stage_place(index, (then.flow_time, now.flow_time))
     try:
         return Noise.bind(generator, like).draw(place)
     except (TypeError, ValueError):
@@ -38,6 +36,11 @@ def fresh(generator: Any, given: Any, state: State, index: int, *levels: Level) 
             f"generator must be None, an int, a numpy.random.Generator or another kind of rng, or "
             f"a torch.Generator for torch tensors; got {_checks.shown(generator)}"
         ) from None
+
+
+def step_place(index: int, now: Level, then: Level) -> Place:
+    """Return the place of noise for a step between two levels."""
+    return stage_place(index, (then.flow_time, now.flow_time))
 
 
 def _of_torch(torch: Any, generators: Any, like: Array, dtype: Any) -> Array:

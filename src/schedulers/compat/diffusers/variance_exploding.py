@@ -19,7 +19,7 @@ from schedulers.compat.diffusers.base import SchedulerBase, Threshold, number, n
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
 from schedulers.compat.diffusers.multistage import Multistage
-from schedulers.compat.diffusers.noise import fresh
+from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.methods.euler import euler_ancestral_rows, euler_rows
@@ -173,7 +173,7 @@ class SingleStage(VarianceExploding):
         state = self._begun(self._steps_made[key], sample)
         noise = None
         if stage.c:
-            noise = stage.c, fresh(generator, None, state, index, *levels)
+            noise = stage.c, fresh(generator, None, state, step_place(index, *levels))
         result = self._returned(self._take(state, model_output, noise=noise))
         self._note(result, levels[0].t)
         self._step_index = index + 1

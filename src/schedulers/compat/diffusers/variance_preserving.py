@@ -17,7 +17,7 @@ from schedulers.compat.diffusers.base import (
 )
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, spaced
-from schedulers.compat.diffusers.noise import fresh
+from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine.tableau import Tableau
 from schedulers.methods.ddim import ddim_rows
 from schedulers.methods.ddpm import VARIANCES, ddpm_rows, deviation_in_range, deviations
@@ -235,7 +235,8 @@ class DDIMScheduler(VariancePreserving):
         stage, noise = tableau.stages[0], None
         if stage.c:
             index = int(stage.level.t)
-            noise = stage.c, fresh(generator, variance_noise, state, index, *tableau.levels)
+            place = step_place(index, *tableau.levels)
+            noise = stage.c, fresh(generator, variance_noise, state, place)
         threshold = self._threshold(rederive_noise=bool(use_clipped_model_output))
         result = self._returned(self._take(state, model_output, threshold, noise))
         self._note(result, stage.level.t)
@@ -375,7 +376,7 @@ class DDPMScheduler(VariancePreserving):
             noise = self._noise(
                 tableau,
                 variance,
-                lambda: fresh(generator, variance_noise, state, index, *tableau.levels),
+                lambda: fresh(generator, variance_noise, state, step_place(index, *tableau.levels)),
             )
         result = self._returned(self._take(state, model_output, self._threshold(), noise))
         self._note(result, stage.level.t)
