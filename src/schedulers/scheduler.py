@@ -170,14 +170,18 @@ class Scheduler(ABC):
            2   2 2     1     2 1 0 0
         ends at  0     1     0
         """
+        counted = type(steps) is int and timesteps is None and sigmas is None
+        if counted and steps in self._tableaus:
+            return self._tableaus[steps]
         levels = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
-        made = self._tableaus.get(levels)
+        key = steps if counted else levels
+        made = self._tableaus.get(key)
         if made is None:
             check_defined(self.prediction_type, levels[0])
             made = Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
             if len(self._tableaus) >= _KEPT_TABLEAUS:
                 self._tableaus.clear()
-            self._tableaus[levels] = made
+            self._tableaus[key] = made
         return made
 
     def init(
@@ -587,7 +591,8 @@ class Scheduler(ABC):
         return cast(weighted_sum([(alpha, carried), (sigma, noise)]), dtype)
 
     @cached_property
-    def _tableaus(self) -> dict[tuple[Level, ...], Tableau]:
+    def _tableaus(self) -> dict[int | tuple[Level, ...] | None, Tableau]:
+        """Tableaus by their number of steps, where one was given, or else by their levels."""
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -633,12 +638,12 @@ class Scheduler(ABC):
     def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
         """Take one row, with what the model returned for it."""
         index, x = state.index, state.carried
-        c = state.tableau.stages[index].c
-        output = arrays.matching("the model's output", output, x, tuple(x.shape), state.t)
+        stage = state.tableau.stages[index]
+        output = arrays.matching("the model's output", output, x, tuple(x.shape), stage.level.t)
         fresh = None
-        if c:
+        if stage.c:
             assert noise is not None
-            fresh = c, noise.draw(stage_place(index, state.tableau.spans[index]))
+            fresh = stage.c, noise.draw(stage_place(index, state.tableau.spans[index]))
         return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
 
     @property

@@ -7,7 +7,7 @@ object with `shape` and `dtype` that can be scaled by a float and added is stepp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,18 +64,17 @@ def matching(
     return value
 
 
-def weighted_sum(terms: Iterable[tuple[float, Array]]) -> Array:
+def weighted_sum(terms: Sequence[tuple[float, Array]]) -> Array:
     """Sum of weight * array, a new array of the arrays' own kind; terms of weight 0 are left out.
 
     A weight goes in as a Python float, which takes on the arrays' precision: so an array is only
     scaled and added.
     """
-    terms = list(terms)
     weighed = [(float(weight), array) for weight, array in terms if weight]
     if not weighed:
         return terms[0][1] * 0.0
     (weight, first), *rest = weighed
-    if rest and all(_is_long(array) for _, array in weighed):
+    if rest and _is_long(first) and all(_is_long(array) for _, array in rest):
         return _sum_by_blocks(weighed)
     sum_ = first * weight
     for weight, array in rest:

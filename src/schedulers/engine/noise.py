@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from threading import Thread, local
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
@@ -42,6 +42,7 @@ _KEYS = 0x5C4ED
 # Elements that one stream fills. Larger arrays are filled by several streams, on several threads.
 _CHUNK = 2**17
 SEEDS = "an int, a numpy.random.SeedSequence or a sequence of those, one for each sample"
+SOURCES = f"None, {SEEDS}, a numpy.random.Generator, a BrownianPath or a function noise(like)"
 
 _this_thread = local()
 
@@ -89,13 +90,10 @@ class Seeded:
     def normal(self, place: Place, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return the noise of a place: float32 is drawn as such, all else from float64."""
         z = np.empty(shape, np.float32 if dtype == np.float32 else np.float64)
+        seeds = self.seeds if isinstance(self.seeds, tuple) else (self.seeds,)
         if z.size:
-            _fill(z.reshape(len(self._keys), -1), self._keys, place)
+            _fill(z.reshape(len(seeds), -1), [_key(seed) for seed in seeds], place)
         return z.astype(dtype, copy=False)
-
-    @cached_property
-    def _keys(self) -> list[NDArray[np.uint64]]:
-        return list(map(_key, self.seeds if isinstance(self.seeds, tuple) else (self.seeds,)))
 
 
 class Noise(NamedTuple):
@@ -139,12 +137,13 @@ class Noise(NamedTuple):
 
 def checked_source(rng: RandomSource) -> Any:
     """Return the source that `rng` names: a Seeded, a Generator or a function."""
+    if type(rng) is int and rng >= 0:  # first, as runs ask this at every row
+        return Seeded(rng)
     if rng is None:
         return np.random.default_rng()
     if callable(rng) or isinstance(rng, (np.random.Generator, Seeded)):
         return rng
-    right = f"None, {SEEDS}, a numpy.random.Generator, a BrownianPath or a function noise(like)"
-    return Seeded(checked_seeds("rng", rng, right))
+    return Seeded(checked_seeds("rng", rng, SOURCES))
 
 
 def checked_seeds(name: str, seeds: object, right: str = SEEDS) -> Seed | tuple[Seed, ...]:
@@ -174,6 +173,7 @@ def _seed(name: str, seed: object) -> Seed:
     return _checks.integer(name, seed, at_least=0)
 
 
+@lru_cache(maxsize=4096)  # a key takes as long to make as half a step of a small sample
 def _key(seed: Seed) -> NDArray[np.uint64]:
     """Return Philox's key for a seed."""
     own = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
@@ -181,6 +181,7 @@ def _key(seed: Seed) -> NDArray[np.uint64]:
         own.entropy, spawn_key=(*own.spawn_key, _KEYS), pool_size=own.pool_size
     )
     key: NDArray[np.uint64] = apart.generate_state(2, np.uint64).astype(np.uint64)
+    key.flags.writeable = False
     return key
 
 

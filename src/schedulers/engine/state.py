@@ -124,7 +124,7 @@ def advance(
     keeps_d, keeps_e = row.kept[0] if row.kept else (False, False)
     d = e = None
     if keep_denoised or keeps_d or threshold is not None:
-        d = weighted_sum(zip(row.denoised, (x, output), strict=True))
+        d = weighted_sum(((row.denoised[0], x), (row.denoised[1], output)))
     noise_weights = row.noise
     terms = [(row.x_weight, x), (row.output_weight, output)]
     if threshold is not None:
@@ -135,7 +135,7 @@ def advance(
         b_x, b_output = (stage.b[0] * weight for weight in noise_weights)
         terms = [(stage.a[0], d), (b_x, x), (b_output, output)]
     if keeps_e:
-        e = weighted_sum(zip(noise_weights, (x, output), strict=True))
+        e = weighted_sum(((noise_weights[0], x), (noise_weights[1], output)))
     terms += [(weight, state.history[place][which]) for weight, place, which in row.past]
     if noise is not None:
         terms.append(noise)
