@@ -1,6 +1,7 @@
 """What the tests share: schedules, schedulers by name, and strategies that draw them."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from itertools import product, zip_longest
 
@@ -53,6 +54,9 @@ DETERMINISTIC = {
     "DPMSolverPP2": sc.DPMSolverPP,
     "DPMSolverPP3": partial(sc.DPMSolverPP, order=3),
     "DPMSolverPP2S": partial(sc.DPMSolverPP, singlestep=True),
+    "RES3": partial(sc.RES, order=3),
+    "RES2S": partial(sc.RES, singlestep=True),
+    "RES3S": partial(sc.RES, order=3, singlestep=True),
     "UniPC2": sc.UniPC,
     "UniPC3": partial(sc.UniPC, order=3, lower_order_final=False),
 }
@@ -145,6 +149,26 @@ def law_order(scheduler, n=160, grid=lambda n: np.geomspace(10.0, 0.3, n + 1)):
     """Order at which that error falls, from n and 2 n steps."""
     coarse, fine = (law_error(scheduler, grid(steps)) for steps in (n, 2 * n))
     return math.log2(abs(coarse / fine))
+
+
+def flow_order(scheduler, n=40):
+    """Order at which a run's error falls on a mixture, on a VE schedule, from n and 2 n steps.
+
+    The grid's first steps are shorter, so that a multistep method's start-up, of lower order, does
+    not limit it.
+    """
+    data, x, method = (
+        Mixture(),
+        np.linspace(-6.0, 6.0, 25),
+        replace(scheduler, prediction_type="sample"),
+    )
+    exact = data.flow(x, 3.4, 0.4)
+
+    def error(n):
+        sigmas = 0.4 + 3.0 * (1.0 - np.linspace(0.0, 1.0, n + 1) ** 3)
+        return np.abs(method.sample(data.denoiser, x, sigmas=sigmas) - exact).max()
+
+    return math.log2(error(n) / error(2 * n))
 
 
 def expectation_order(scheduler, n=8):

@@ -10,7 +10,7 @@ from itertools import pairwise
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.lms import deis_rows
-from schedulers.methods.multistep import log_snr_step
+from schedulers.methods.multistep import log_snr_step, slope_integral
 from schedulers.methods.slopes import check_finite_slope, stretch
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
@@ -46,10 +46,10 @@ def _third(now: Level, first: Level, second: Level, then: Level, h: float) -> It
     estimates, e[1] - e[0] and e[2] - e[0], to Euler's step.
     """
     yield Stage(now, a=(first.alpha,), b=(first.sigma,), ends_step=False)
-    c = -second.sigma * 2.0 * (math.expm1(2.0 * h / 3.0) / (2.0 * h / 3.0) - 1.0)
+    c = second.sigma * 2.0 * slope_integral(-2.0 * h / 3.0)
     b = {0: c, 1: second.alpha * now.karras + stretch(now, second) - c}
     yield Stage(first, a={1: second.alpha}, b=b, ends_step=False)
-    c = -then.sigma * 1.5 * (math.expm1(h) / h - 1.0)
+    c = then.sigma * 1.5 * slope_integral(-h)
     b = {0: c, 2: then.alpha * now.karras + stretch(now, then) - c}
     yield Stage(second, a={2: then.alpha}, b=b)
 

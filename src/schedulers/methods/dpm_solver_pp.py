@@ -10,7 +10,13 @@ from itertools import pairwise
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
-from schedulers.methods.multistep import lagrange_weights, log_snr_step, windows
+from schedulers.methods.multistep import (
+    from_start,
+    lagrange_weights,
+    log_snr_step,
+    slope_integral,
+    windows,
+)
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
 from schedulers.schedules.elementary import exp
@@ -86,25 +92,13 @@ def _step(now: Level, then: Level, lowest: float, order: int, level_at: LevelAt)
         r = min(0.5, math.log(now.karras / lowest) / h)
         middle = between(r)
         yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
-        yield Stage(middle, *_from_start(now, then, h, 1, -math.expm1(-h) / (2.0 * r)))
+        yield Stage(middle, *from_start(then, -math.expm1(-h) / (2.0 * r)))
         return
     first, second = between(1 / 3), between(2 / 3)
     yield Stage(now, a=(first.alpha,), b=(first.sigma,), ends_step=False)
-    part = 2.0 * h / 3.0
-    w = 2.0 * (1.0 + math.expm1(-part) / part)
-    yield Stage(first, *_from_start(now, second, part, 1, w), ends_step=False)
-    w = 1.5 * (1.0 + math.expm1(-h) / h)
-    yield Stage(second, *_from_start(now, then, h, 2, w))
-
-
-def _from_start(
-    now: Level, then: Level, h: float, age: int, w: float
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the weights of (sigma' / sigma) x + alpha' ((1 - exp(-h)) D + w (D[0] - D)).
-
-    x, D and e are those of the step's first evaluation, `age` evaluations ago.
-    """
-    return {0: then.alpha * w, age: then.alpha * (1.0 - w)}, {age: then.sigma}
+    w = 2.0 * slope_integral(2.0 * h / 3.0)
+    yield Stage(first, *from_start(second, w), ends_step=False)
+    yield Stage(second, *from_start(then, 1.5 * slope_integral(h), 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,19 @@ def log_snr_step(now: Level, then: Level) -> float:
     return math.log(now.karras / then.karras)
 
 
+def slope_integral(h: float) -> float:
+    """Return h phi_2(-h) = 1 - (1 - exp(-h)) / h: the integral of exp(u - h) u / h from 0 to h."""
+    return 1.0 + math.expm1(-h) / h
+
+
+def from_start(then: Level, *w: float) -> tuple[list[float], dict[int, float]]:
+    """Return the weights of (sigma' / sigma) x + alpha' ((1 - exp(-h)) D + sum_k w[k] (D[-k] - D)).
+
+    x, D and e are those of the step's first evaluation, len(w) evaluations ago.
+    """
+    return [then.alpha * weight for weight in (*w, 1.0 - sum(w))], {len(w): then.sigma}
+
+
 @cache
 def _legendre() -> tuple[Floats, Floats]:
     points, gauss = np.polynomial.legendre.leggauss(_POINTS)

@@ -17,13 +17,13 @@ DISTILLED = (
 )
 FLOW_TIME = "the time of a flow, sigma / (1 + sigma), has the unit of sigma"
 SECOND_ORDER = ("Heun", "PLMS2", "PLMS3", "PLMS4", "DPM2", "SEEDS", "ERSDE")
-SECOND_ORDER += ("LMS4", "DPMSolver", "UniPC3")
+SECOND_ORDER += ("LMS4", "DPMSolver", "UniPC3", "RES")
 # Of second order on grids whose steps alternate in length, too.
 HEEDS_STEPS = {"Heun", "DPM2", "ERSDE3-ode"}
 
 
 def heeds_steps(name):
-    return name in HEEDS_STEPS or name.startswith(("LMS", "DPMSolver"))
+    return name in HEEDS_STEPS or name.startswith(("LMS", "DPMSolver", "RES"))
 
 
 EXPECTED_FAILURES = {
@@ -51,7 +51,7 @@ def order(name):
     """Order of convergence on any grid."""
     if name.startswith("DPMSolver") and name.endswith(("SDE", "ancestral")):
         return 1
-    return 3 if name == "DPMSolver3S" else 2 if name.startswith(SECOND_ORDER) else 1
+    return 3 if name in ("DPMSolver3S", "RES3S") else 2 if name.startswith(SECOND_ORDER) else 1
 
 
 def uniform(steps):
