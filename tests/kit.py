@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
-from itertools import product, zip_longest
+from itertools import pairwise, product, zip_longest
 
 import numpy as np
 from hypothesis import strategies as st
@@ -58,6 +58,8 @@ DETERMINISTIC = {
     "RES2S": partial(sc.RES, singlestep=True),
     "RES3S": partial(sc.RES, order=3, singlestep=True),
     "UniPC2": sc.UniPC,
+    "UniPC2-noise": partial(sc.UniPC, predicts="noise"),
+    "SASolver33-0": partial(sc.SASolver, predictor_order=3, corrector_order=3, tau=0.0),
     "UniPC3": partial(sc.UniPC, order=3, lower_order_final=False),
 }
 STOCHASTIC = {
@@ -74,6 +76,8 @@ STOCHASTIC = {
     "DPMSolverPP2S-ancestral": partial(sc.DPMSolverPP, singlestep=True, eta=1.0),
     "DPM2Ancestral": sc.DPM2Ancestral,
     "SEEDS2": partial(sc.SEEDS, order=2),
+    "SASolver22": sc.SASolver,
+    "SASolver34": partial(sc.SASolver, predictor_order=3, corrector_order=4, tau=0.6),
     "ERSDE3": partial(sc.ERSDE, order=3),
     "FlowAncestral": sc.FlowAncestral,
     "LCM": partial(sc.LCM, timestep_scaling=None),
@@ -208,6 +212,20 @@ def _expectation(scheduler, data, n):
         values = CubicSpline(y, mean / weights.sum() ** sum(row.c > 0.0 for row in step))
     density = sum(np.exp(-0.5 * (y - m) ** 2 / (data.variance + 4.0)) for m in data.means)
     return float(density @ values(y) / density.sum())
+
+
+def path_gaps(make):
+    """Root mean squares of the differences between runs of n and 2 n steps on one path."""
+    ve = sc.VESchedule(sigma_min=0.1, sigma_max=10.0)
+    denoiser = Gaussian(0.0, 1.0).denoiser(ve, prediction_type="sample")
+    x, path = 10.0 * np.random.default_rng(0).standard_normal(500), sc.BrownianPath(1)
+    runs = [
+        make(ve, prediction_type="sample").sample(
+            denoiser, x, sigmas=sc.karras_sigmas(n, 0.1, 10.0)[:-1], rng=path
+        )
+        for n in (17, 33, 65, 129, 257)
+    ]
+    return np.array([np.sqrt(np.mean((a - b) ** 2)) for a, b in pairwise(runs)])
 
 
 def run(scheduler, denoiser, x, rng=0, **levels):

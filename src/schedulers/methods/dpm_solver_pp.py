@@ -11,15 +11,13 @@ from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
 from schedulers.methods.multistep import (
+    exponential_adams,
     from_start,
-    lagrange_weights,
     log_snr_step,
     slope_integral,
-    windows,
 )
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
-from schedulers.schedules.elementary import exp
 
 LevelAt = Callable[[float], Level]
 SOLVER_TYPES = ("midpoint", "heun")
@@ -36,28 +34,11 @@ def multistep_rows(
     P the polynomial in u = lambda - lambda(now) through the last denoised estimates. The step that
     ends clean is of first order: its h is infinite.
     """
-    for now, then, past in windows(levels, order):
-        h, k = log_snr_step(now, then), 1.0 + eta
-        if len(past) == 1 or math.isinf(h):
-            w = [-math.expm1(-k * h) if h > -math.inf else -math.inf]
-        elif order == 2 and solver_type == "midpoint":
-            half = -0.5 * math.expm1(-k * h) * h / log_snr_step(past[1][1], now)
-            w = [-math.expm1(-k * h) + half, -half]
-        else:
-            nodes = [-log_snr_step(level, now) for _, level in past]
-            w = lagrange_weights(nodes, 0.0, h, lambda u: k * exp(k * (u - h)))  # noqa: B023
-        yield _row(now, then, h, eta, [age for age, _ in past], w)
-
-
-def _row(now: Level, then: Level, h: float, eta: float, ages: list[int], w: list[float]) -> Stage:
-    """Row of x' = (sigma' / sigma) decay x + alpha' sum_k w[k] D[-ages[k]] + c z."""
-    if h == -math.inf:  # up from the clean level or to alpha = 0: Euler's step
-        return Stage(now, a=(then.alpha,), b=(then.sigma,))
-    decay = math.exp(-eta * h) if eta else 1.0
-    fresh = math.sqrt(-math.expm1(-2.0 * eta * h)) if eta else 0.0
-    a = {age: then.alpha * weight for age, weight in zip(ages, w, strict=False)}
-    a[0] += then.alpha * math.exp(-h) * decay
-    return Stage(now, a=a, b=(then.sigma * decay,), c=then.sigma * fresh)
+    midpoint = order == 2 and solver_type == "midpoint"
+    orders = [order] * (len(levels) - 1)
+    return exponential_adams(
+        levels, orders, eta=lambda now: eta, slope="bh2" if midpoint else "exact"
+    )
 
 
 def singlestep_rows(

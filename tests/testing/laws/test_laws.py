@@ -17,7 +17,7 @@ DISTILLED = (
 )
 FLOW_TIME = "the time of a flow, sigma / (1 + sigma), has the unit of sigma"
 SECOND_ORDER = ("Heun", "PLMS2", "PLMS3", "PLMS4", "DPM2", "SEEDS", "ERSDE")
-SECOND_ORDER += ("LMS4", "DPMSolver", "UniPC3", "RES")
+SECOND_ORDER += ("LMS4", "DPMSolver", "UniPC3", "RES", "SASolver33-0")
 # Of second order on grids whose steps alternate in length, too.
 HEEDS_STEPS = {"Heun", "DPM2", "ERSDE3-ode"}
 
