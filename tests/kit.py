@@ -74,6 +74,7 @@ STOCHASTIC = {
     "Heun-churn": partial(sc.Heun, s_churn=8.0, s_tmin=0.3, s_tmax=4.0),
     "DPMSolverPP2-SDE": partial(sc.DPMSolverPP, eta=1.0),
     "DPMSolverPP2S-ancestral": partial(sc.DPMSolverPP, singlestep=True, eta=1.0),
+    "DPMSolverPP2-SDE2": partial(sc.DPMSolverPP, singlestep=True, eta=0.7, sde=True),
     "DPM2Ancestral": sc.DPM2Ancestral,
     "SEEDS2": partial(sc.SEEDS, order=2),
     "SASolver22": sc.SASolver,

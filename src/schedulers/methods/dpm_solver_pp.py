@@ -56,6 +56,36 @@ def singlestep_rows(
         yield Stage(last.level, last.a, last.b, c=then.sigma * fresh)
 
 
+def sde_rows(levels: tuple[Level, ...], level_at: LevelAt, eta: float = 1.0) -> Iterator[Stage]:
+    """Rows of "DPM++ SDE": noise on the way to a step's middle, and in the step itself.
+
+    With s Karras's sigma and y = x / alpha, s_1 = sqrt(s s'), and s_down and s_up as for
+    `EulerAncestral`, both from s:
+
+        y_1 = D + s_1,down e + n_1,        n_1 of deviation s_1,up,
+        y' = r D + (1 - r) D_1 + s'_down e + n,    r = s'_down / s, n of deviation s'_up.
+
+    n and n_1 are of one Brownian path: n = (s' / s_1)**2 n_1 + fresh noise, as in the exact
+    solution, where they are eta s'**2 (W(1 / s'**2) - W(1 / s**2)). The rows have n_1 from the
+    estimates, y_1 - D - s_1,down e with y_1 = D_1 + s_1 e_1.
+    """
+    for now, then in pairwise(levels):
+        kept, fresh = ancestral_split(now, then, eta)
+        if math.isinf(log_snr_step(now, then)):
+            yield Stage(now, a=(then.alpha,), b=(then.sigma * kept,), c=then.sigma * fresh)
+            continue
+        middle = level_at(math.sqrt(now.karras * then.karras))
+        kept_1, fresh_1 = ancestral_split(now, middle, eta)
+        c = middle.sigma * fresh_1
+        yield Stage(now, a=(middle.alpha,), b=(middle.sigma * kept_1,), c=c, ends_step=False)
+        r = then.karras * kept / now.karras
+        shared = (then.karras / middle.karras) ** 2 if eta else 0.0
+        old = shared * middle.karras
+        a = then.alpha * (1.0 - r + shared), then.alpha * (r - shared)
+        b = then.alpha * old, then.sigma * kept - then.alpha * old * kept_1
+        yield Stage(middle, a, b, c=then.sigma * eta * math.sqrt(1.0 - shared))
+
+
 def _step(now: Level, then: Level, lowest: float, order: int, level_at: LevelAt) -> Iterator[Stage]:
     """DPM-Solver++(2S) and (3S) (Lu et al. 2022b, Algorithm 1; 3S with r1 = 1/3 and r2 = 2/3).
 
@@ -90,8 +120,9 @@ class DPMSolverPP(Scheduler):
     polynomial. Multistep (the default), one evaluation a step: order 2 is "DPM++ 2M", order 3 is
     "DPM++ 3M". With `eta` 1 they solve the reverse stochastic equation: "DPM++ 2M SDE", "DPM++ 3M
     SDE". Singlestep, each step makes `order` evaluations: "DPM++ 2S", "DPM++ 3S"; with `eta` it
-    goes to a lower level and adds fresh noise: "DPM++ 2S ancestral". The step that ends clean is of
-    first order. Runs can begin at alpha = 0.
+    goes to a lower level and adds fresh noise: "DPM++ 2S ancestral"; with `sde` as well it adds
+    noise before the second evaluation, too: "DPM++ SDE", DPMSolverSDEScheduler. The step that ends
+    clean is of first order. Runs can begin at alpha = 0.
 
     Parameters
     ----------
@@ -107,6 +138,11 @@ class DPMSolverPP(Scheduler):
     eta : float
         In [0, 1]; amount of fresh noise, as in k-diffusion. 0 is deterministic. With order 1, 1 is
         DDPM. Singlestep of order 3 takes none.
+    sde : bool
+        For singlestep order 2: whether both evaluations' rows draw noise, as one Brownian path has
+        it: the second noise contains the first. With eta = 1 that solves the reverse SDE and is
+        `SEEDS` of order 2. On a `BrownianPath` the samples converge in order 1, and the law of
+        Gaussian data in order 2.
 
     Raises
     ------
@@ -134,6 +170,7 @@ class DPMSolverPP(Scheduler):
     solver_type: str = "midpoint"
     singlestep: bool = False
     eta: float = 0.0
+    sde: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,9 +180,16 @@ class DPMSolverPP(Scheduler):
         _checks.settle(self, "eta", at_least=0.0, at_most=1.0)
         if self.singlestep and self.order == 3 and self.eta:
             raise ValueError(f"eta must be 0 for singlestep of order 3, got {self.eta!r}")
+        if _checks.boolean("sde", self.sde) and not (self.singlestep and self.order == 2):
+            raise ValueError(
+                f"sde must be False except for singlestep=True and order=2, got "
+                f"singlestep={self.singlestep} and order={self.order}"
+            )
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
+        if self.sde:
+            return sde_rows(levels, self.schedule.level, self.eta)
         if self.singlestep:
             return singlestep_rows(levels, self.order, self.schedule.level, self.eta)
         return multistep_rows(levels, self.order, self.solver_type, self.eta)
