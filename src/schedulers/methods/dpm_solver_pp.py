@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,10 +11,12 @@ from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
 from schedulers.methods.multistep import (
+    checked_orders,
     exponential_adams,
     from_start,
     log_snr_step,
     slope_integral,
+    step_orders,
 )
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
@@ -24,7 +26,11 @@ SOLVER_TYPES = ("midpoint", "heun")
 
 
 def multistep_rows(
-    levels: tuple[Level, ...], order: int, solver_type: str = "midpoint", eta: float = 0.0
+    levels: tuple[Level, ...],
+    order: int,
+    solver_type: str = "midpoint",
+    eta: float = 0.0,
+    final_orders: Sequence[int] = (),
 ) -> Iterator[Stage]:
     """Rows of multistep `DPMSolverPP`, from Lu et al. 2022b, eq. 13 and 14, with k = 1 + eta.
 
@@ -35,28 +41,38 @@ def multistep_rows(
     ends clean is of first order: its h is infinite.
     """
     midpoint = order == 2 and solver_type == "midpoint"
-    orders = [order] * (len(levels) - 1)
+    orders = step_orders(len(levels) - 1, order, final_orders)
     return exponential_adams(
         levels, orders, eta=lambda now: eta, slope="bh2" if midpoint else "exact"
     )
 
 
 def singlestep_rows(
-    levels: tuple[Level, ...], order: int, level_at: LevelAt, eta: float = 0.0
+    levels: tuple[Level, ...],
+    order: int,
+    level_at: LevelAt,
+    eta: float = 0.0,
+    final_orders: Sequence[int] = (),
 ) -> Iterator[Stage]:
     """Rows of singlestep `DPMSolverPP`: a step down, and with `eta` fresh noise back up.
 
     The step that ends clean is of first order.
     """
-    for now, then in pairwise(levels):
+    orders = step_orders(len(levels) - 1, order, final_orders)
+    for (now, then), its in zip(pairwise(levels), orders, strict=True):
         kept, fresh = ancestral_split(now, then, eta)
         down = Level(then.t, then.alpha, kept * then.sigma)  # no level of the model's: it only ends
-        *rows, last = _step(now, down, then.karras, order, level_at)
+        *rows, last = _step(now, down, then.karras, its, level_at)
         yield from rows
         yield Stage(last.level, last.a, last.b, c=then.sigma * fresh)
 
 
-def sde_rows(levels: tuple[Level, ...], level_at: LevelAt, eta: float = 1.0) -> Iterator[Stage]:
+def sde_rows(
+    levels: tuple[Level, ...],
+    level_at: LevelAt,
+    eta: float = 1.0,
+    final_orders: Sequence[int] = (),
+) -> Iterator[Stage]:
     """Rows of "DPM++ SDE": noise on the way to a step's middle, and in the step itself.
 
     With s Karras's sigma and y = x / alpha, s_1 = sqrt(s s'), and s_down and s_up as for
@@ -69,9 +85,10 @@ def sde_rows(levels: tuple[Level, ...], level_at: LevelAt, eta: float = 1.0) -> 
     solution, where they are eta s'**2 (W(1 / s'**2) - W(1 / s**2)). The rows have n_1 from the
     estimates, y_1 - D - s_1,down e with y_1 = D_1 + s_1 e_1.
     """
-    for now, then in pairwise(levels):
+    orders = step_orders(len(levels) - 1, 2, final_orders)
+    for (now, then), order in zip(pairwise(levels), orders, strict=True):
         kept, fresh = ancestral_split(now, then, eta)
-        if math.isinf(log_snr_step(now, then)):
+        if order == 1 or math.isinf(log_snr_step(now, then)):
             yield Stage(now, a=(then.alpha,), b=(then.sigma * kept,), c=then.sigma * fresh)
             continue
         middle = level_at(math.sqrt(now.karras * then.karras))
@@ -143,6 +160,9 @@ class DPMSolverPP(Scheduler):
         it: the second noise contains the first. With eta = 1 that solves the reverse SDE and is
         `SEEDS` of order 2. On a `BrownianPath` the samples converge in order 1, and the law of
         Gaussian data in order 2.
+    final_orders : tuple of int
+        As for `DPMSolver`: orders of the last steps. The step that ends clean has order 1 in any
+        case; a run by ``sigmas=`` can end above 0.
 
     Raises
     ------
@@ -171,6 +191,7 @@ class DPMSolverPP(Scheduler):
     singlestep: bool = False
     eta: float = 0.0
     sde: bool = False
+    final_orders: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,6 +201,7 @@ class DPMSolverPP(Scheduler):
         _checks.settle(self, "eta", at_least=0.0, at_most=1.0)
         if self.singlestep and self.order == 3 and self.eta:
             raise ValueError(f"eta must be 0 for singlestep of order 3, got {self.eta!r}")
+        object.__setattr__(self, "final_orders", checked_orders(self.final_orders, self.order))
         if _checks.boolean("sde", self.sde) and not (self.singlestep and self.order == 2):
             raise ValueError(
                 f"sde must be False except for singlestep=True and order=2, got "
@@ -189,7 +211,8 @@ class DPMSolverPP(Scheduler):
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
         if self.sde:
-            return sde_rows(levels, self.schedule.level, self.eta)
+            return sde_rows(levels, self.schedule.level, self.eta, self.final_orders)
         if self.singlestep:
-            return singlestep_rows(levels, self.order, self.schedule.level, self.eta)
-        return multistep_rows(levels, self.order, self.solver_type, self.eta)
+            level_at = self.schedule.level
+            return singlestep_rows(levels, self.order, level_at, self.eta, self.final_orders)
+        return multistep_rows(levels, self.order, self.solver_type, self.eta, self.final_orders)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.schedules.base import Level
 from schedulers.schedules.elementary import exp
@@ -47,6 +48,21 @@ def windows(
     for step, then in enumerate(levels[1:]):
         past = list(enumerate(levels[step::-1][:order]))
         yield levels[step], then, [past[0], *((k, level) for k, level in past[1:] if level.alpha)]
+
+
+def step_orders(steps: int, order: int, final_orders: Sequence[int] = ()) -> list[int]:
+    """Return the order of each step, `final_orders` those of the last ones."""
+    return [*[order] * (steps - len(final_orders)), *final_orders][-steps:]
+
+
+def checked_orders(final_orders: object, order: int) -> tuple[int, ...]:
+    """Return `final_orders` as a tuple of ints from 1 to `order`."""
+    if not isinstance(final_orders, (tuple, list)):
+        raise TypeError(
+            f"final_orders must be a tuple of orders, such as (2, 1), "
+            f"got {_checks.shown(final_orders)}"
+        )
+    return tuple(_checks.between("each of final_orders", each, 1, order) for each in final_orders)
 
 
 def lagrange_weights(
