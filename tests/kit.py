@@ -43,8 +43,10 @@ DETERMINISTIC = {
     "DPM2": sc.DPM2,
     "GradientEstimation": sc.GradientEstimation,
     "ERSDE3-ode": partial(sc.ERSDE, order=3, noise="ode"),
+    "PLMS4": sc.PLMS,
+    "PLMS4v-runge_kutta": partial(sc.PLMS, startup="runge_kutta"),
     **{
-        f"PLMS{order}-{startup}": partial(sc.PLMS, order=order, startup=startup)
+        f"PLMS{order}-{startup}": partial(sc.PLMS, order=order, startup=startup, weights="constant")
         for order in (1, 2, 3, 4)
         for startup in ("lower_order", "heun", "runge_kutta")
     },

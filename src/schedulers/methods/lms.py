@@ -25,19 +25,23 @@ VARIABLES = ("t", "rho", "log_rho")
 
 
 def lms_rows(levels: tuple[Level, ...], order: int = 4) -> Iterator[Stage]:
-    """Rows of `LMS`: y' = y + int P(s) ds, P the polynomial in s through the last noise estimates.
+    """Rows of `LMS`."""
+    for now, then, past in windows(levels, order):
+        yield adams_step(now, then, past)
+
+
+def adams_step(now: Level, then: Level, past: Sequence[tuple[int, Level]]) -> Stage:
+    """Row of y' = y + int P(s) ds, P the polynomial in s through noise estimates of some ages.
 
     With y = D + s e in the row, x' = alpha' (D + s e + sum_k w[k] e[-k]).
     """
-    for now, then, past in windows(levels, order):
-        if len(past) == 1 or now.alpha == 0.0 or then.alpha == 0.0:
-            yield Stage(now, a=(then.alpha,), b=(then.sigma,))
-            continue
-        nodes = [level.karras for _, level in past]
-        w = lagrange_weights(nodes, now.karras, then.karras, np.ones_like)
-        b = {age: then.alpha * weight for (age, _), weight in zip(past, w, strict=True)}
-        b[0] += then.alpha * now.karras
-        yield Stage(now, a=(then.alpha,), b=b)
+    if len(past) == 1 or now.alpha == 0.0 or then.alpha == 0.0:
+        return Stage(now, a=(then.alpha,), b=(then.sigma,))
+    nodes = [level.karras for _, level in past]
+    w = lagrange_weights(nodes, now.karras, then.karras, np.ones_like)
+    b = {age: then.alpha * weight for (age, _), weight in zip(past, w, strict=True)}
+    b[0] += then.alpha * now.karras
+    return Stage(now, a=(then.alpha,), b=b)
 
 
 def deis_rows(
