@@ -1,8 +1,9 @@
 """What the tests share: schedules, schedulers by name, and strategies that draw them."""
 
 import math
+from dataclasses import replace
 from functools import partial
-from itertools import product, zip_longest
+from itertools import pairwise, product, zip_longest
 
 import numpy as np
 from hypothesis import strategies as st
@@ -42,8 +43,10 @@ DETERMINISTIC = {
     "DPM2": sc.DPM2,
     "GradientEstimation": sc.GradientEstimation,
     "ERSDE3-ode": partial(sc.ERSDE, order=3, noise="ode"),
+    "PLMS4": sc.PLMS,
+    "PLMS4v-runge_kutta": partial(sc.PLMS, startup="runge_kutta"),
     **{
-        f"PLMS{order}-{startup}": partial(sc.PLMS, order=order, startup=startup)
+        f"PLMS{order}-{startup}": partial(sc.PLMS, order=order, startup=startup, weights="constant")
         for order in (1, 2, 3, 4)
         for startup in ("lower_order", "heun", "runge_kutta")
     },
@@ -53,7 +56,12 @@ DETERMINISTIC = {
     "DPMSolverPP2": sc.DPMSolverPP,
     "DPMSolverPP3": partial(sc.DPMSolverPP, order=3),
     "DPMSolverPP2S": partial(sc.DPMSolverPP, singlestep=True),
+    "RES3": partial(sc.RES, order=3),
+    "RES2S": partial(sc.RES, singlestep=True),
+    "RES3S": partial(sc.RES, order=3, singlestep=True),
     "UniPC2": sc.UniPC,
+    "UniPC2-noise": partial(sc.UniPC, predicts="noise"),
+    "SASolver33-0": partial(sc.SASolver, predictor_order=3, corrector_order=3, tau=0.0),
     "UniPC3": partial(sc.UniPC, order=3, lower_order_final=False),
 }
 STOCHASTIC = {
@@ -68,8 +76,11 @@ STOCHASTIC = {
     "Heun-churn": partial(sc.Heun, s_churn=8.0, s_tmin=0.3, s_tmax=4.0),
     "DPMSolverPP2-SDE": partial(sc.DPMSolverPP, eta=1.0),
     "DPMSolverPP2S-ancestral": partial(sc.DPMSolverPP, singlestep=True, eta=1.0),
+    "DPMSolverPP2-SDE2": partial(sc.DPMSolverPP, singlestep=True, eta=0.7, sde=True),
     "DPM2Ancestral": sc.DPM2Ancestral,
     "SEEDS2": partial(sc.SEEDS, order=2),
+    "SASolver22": sc.SASolver,
+    "SASolver34": partial(sc.SASolver, predictor_order=3, corrector_order=4, tau=0.6),
     "ERSDE3": partial(sc.ERSDE, order=3),
     "FlowAncestral": sc.FlowAncestral,
     "LCM": partial(sc.LCM, timestep_scaling=None),
@@ -147,6 +158,26 @@ def law_order(scheduler, n=160, grid=lambda n: np.geomspace(10.0, 0.3, n + 1)):
     return math.log2(abs(coarse / fine))
 
 
+def flow_order(scheduler, n=40):
+    """Order at which a run's error falls on a mixture, on a VE schedule, from n and 2 n steps.
+
+    The grid's first steps are shorter, so that a multistep method's start-up, of lower order, does
+    not limit it.
+    """
+    data, x, method = (
+        Mixture(),
+        np.linspace(-6.0, 6.0, 25),
+        replace(scheduler, prediction_type="sample"),
+    )
+    exact = data.flow(x, 3.4, 0.4)
+
+    def error(n):
+        sigmas = 0.4 + 3.0 * (1.0 - np.linspace(0.0, 1.0, n + 1) ** 3)
+        return np.abs(method.sample(data.denoiser, x, sigmas=sigmas) - exact).max()
+
+    return math.log2(error(n) / error(2 * n))
+
+
 def expectation_order(scheduler, n=8):
     """Order at which the error of E tanh(y) falls on a mixture, from n and 2 n steps.
 
@@ -184,6 +215,20 @@ def _expectation(scheduler, data, n):
         values = CubicSpline(y, mean / weights.sum() ** sum(row.c > 0.0 for row in step))
     density = sum(np.exp(-0.5 * (y - m) ** 2 / (data.variance + 4.0)) for m in data.means)
     return float(density @ values(y) / density.sum())
+
+
+def path_gaps(make):
+    """Root mean squares of the differences between runs of n and 2 n steps on one path."""
+    ve = sc.VESchedule(sigma_min=0.1, sigma_max=10.0)
+    denoiser = Gaussian(0.0, 1.0).denoiser(ve, prediction_type="sample")
+    x, path = 10.0 * np.random.default_rng(0).standard_normal(500), sc.BrownianPath(1)
+    runs = [
+        make(ve, prediction_type="sample").sample(
+            denoiser, x, sigmas=sc.karras_sigmas(n, 0.1, 10.0)[:-1], rng=path
+        )
+        for n in (17, 33, 65, 129, 257)
+    ]
+    return np.array([np.sqrt(np.mean((a - b) ** 2)) for a, b in pairwise(runs)])
 
 
 def run(scheduler, denoiser, x, rng=0, **levels):

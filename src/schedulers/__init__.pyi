@@ -25,7 +25,9 @@ from schedulers.methods.gradient_estimation import GradientEstimation as Gradien
 from schedulers.methods.heun import Heun as Heun
 from schedulers.methods.lms import DEIS as DEIS, LMS as LMS
 from schedulers.methods.plms import PLMS as PLMS
+from schedulers.methods.res import RES as RES
 from schedulers.methods.restart import Restart as Restart
+from schedulers.methods.sa_solver import SASolver as SASolver
 from schedulers.methods.seeds import SEEDS as SEEDS
 from schedulers.methods.unipc import UniPC as UniPC
 from schedulers.scheduler import Scheduler as Scheduler

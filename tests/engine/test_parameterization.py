@@ -131,7 +131,7 @@ def test_a_thresholded_step_uses_the_new_d_and_the_noise_that_was_asked_for(
 def test_the_history_holds_the_noise_of_the_thresholded_estimate(rederive):
     schedule, x = sc.VPSchedule(), np.random.default_rng(4).normal(size=(2, 6))
     limit = sc.StaticThreshold(0.4, rederive_noise=rederive)
-    scheduler = sc.PLMS(schedule, order=2, threshold=limit)
+    scheduler = sc.PLMS(schedule, order=2, weights="constant", threshold=limit)
     model = as_prediction(schedule, bounded_denoiser, "epsilon")
     got = scheduler.sample(model, x, timesteps=[0.7, 0.4])
     noises = []

@@ -8,7 +8,7 @@ from schedulers.engine.arrays import weighted_sum
 
 
 def test_a_printed_tableau_is_the_table_of_its_rows():
-    scheduler = sc.PLMS(sc.VESchedule(), order=2, startup="heun")
+    scheduler = sc.PLMS(sc.VESchedule(), order=2, startup="heun", weights="constant")
     text = str(scheduler.tableau(sigmas=[8.0, 4.0, 2.0, 0.0]))
     assert text.splitlines() == [
         "PLMS: 3 steps, 4 model evaluations",

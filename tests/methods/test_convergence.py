@@ -1,6 +1,7 @@
 """How single methods converge to the exact probability flow of a Gaussian."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -47,6 +48,24 @@ def test_the_startup_limits_the_order_of_plms(order_, startup, limit):
     make = DETERMINISTIC[f"PLMS{order_}-{startup}"]
     measured = order(make, SCHEDULES["ve"], data, x, lambda n: np.linspace(1.5, 1.0, n + 1), 100)
     assert measured == pytest.approx(min(order_, limit), abs=0.05)
+
+
+@pytest.mark.parametrize("order_", [1, 2, 3, 4])
+@pytest.mark.parametrize("schedule", ["ve", "flow"])
+def test_with_the_weights_of_the_actual_steps_plms_keeps_its_order_on_any_grid(schedule, order_):
+    data, x = Gaussian(1.0, 1.0), np.array([1.0, -0.5, 2.0])
+    path = SCHEDULES[schedule]
+
+    def uneven(n):
+        return 2.0 * np.exp(-(np.linspace(0.0, 1.0, n + 1) ** 2))
+
+    def measured(weights):
+        make = partial(sc.PLMS, order=order_, startup="runge_kutta", weights=weights)
+        return order(make, path, data, x, uneven, 100)
+
+    assert measured("variable") == pytest.approx(order_, abs=0.1)
+    if order_ > 2:
+        assert measured("constant") < 2.2
 
 
 @pytest.mark.parametrize("name", ["discrete", "vp", "ve"])

@@ -28,6 +28,7 @@ PAIRS = {
         lambda s, eta: sc.DDPM(s),
     ),
     "PLMS(1) = DDIM(0)": (lambda s, eta: sc.PLMS(s, order=1), lambda s, eta: sc.DDIM(s)),
+    "PLMS = LMS": (lambda s, eta: sc.PLMS(s), lambda s, eta: sc.LMS(s)),
     "DPM2Ancestral(0) = DPM2": (
         lambda s, eta: sc.DPM2Ancestral(s, eta=0.0),
         lambda s, eta: sc.DPM2(s),
@@ -39,7 +40,7 @@ PAIRS = {
     ),
     "GradientEstimation(1.5) = PLMS(2)": (
         lambda s, eta: sc.GradientEstimation(s, gamma=1.5),
-        lambda s, eta: sc.PLMS(s, order=2),
+        lambda s, eta: sc.PLMS(s, order=2, weights="constant"),
     ),
     "SEEDS(1) = EulerAncestral": (
         lambda s, eta: sc.SEEDS(s, order=1),

@@ -15,6 +15,7 @@ from kit import (
     bounded_denoiser,
     expectation_order,
     law_order,
+    path_gaps,
     relative_error,
     seeds,
     sigma_grids,
@@ -103,31 +104,17 @@ class Independent(sc.SEEDS):
             yield sc.Stage(second.level, (then.alpha * (1.0 - q), then.alpha * q), b, c)
 
 
-def gaps(make):
-    """Root mean squares of the differences between runs of n and 2 n steps on one path."""
-    ve = sc.VESchedule(sigma_min=0.1, sigma_max=10.0)
-    denoiser = Gaussian(0.0, 1.0).denoiser(ve, prediction_type="sample")
-    x, path = 10.0 * np.random.default_rng(0).standard_normal(500), sc.BrownianPath(1)
-    runs = [
-        make(ve, prediction_type="sample").sample(
-            denoiser, x, sigmas=sc.karras_sigmas(n, 0.1, 10.0)[:-1], rng=path
-        )
-        for n in (17, 33, 65, 129, 257)
-    ]
-    return np.array([np.sqrt(np.mean((a - b) ** 2)) for a, b in pairwise(runs)])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_on_one_path_the_samples_converge(order):
-    falling = gaps(partial(sc.SEEDS, order=order))
+    falling = path_gaps(partial(sc.SEEDS, order=order))
     assert np.all(falling[1:] < 0.65 * falling[:-1])
     assert falling[-1] < 0.02
 
 
 @pytest.mark.slow
 def test_with_a_draw_for_each_stage_they_do_not_and_the_law_is_of_first_order():
-    assert gaps(Independent)[-1] > 0.5
+    assert path_gaps(Independent)[-1] > 0.5
     assert law_order(Independent(VE)) == pytest.approx(1.0, abs=0.1)
     assert law_order(sc.SEEDS(VE)) == pytest.approx(2.0, abs=0.1)
 

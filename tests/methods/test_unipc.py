@@ -7,64 +7,71 @@ import pytest
 from hypothesis import given, strategies as st
 
 import schedulers as sc
-from kit import relative_error, seeds, sigma_grids
+from kit import SCHEDULES, flow_order, relative_error, seeds, sigma_grids
+from schedulers.analytic import Gaussian
 
 
 def denoised(x, s):
     return np.tanh(x) / (1.0 + s)
 
 
-def factor(h, variant):
-    return -h if variant == "bh1" else math.expm1(-h)
+def factor(hh, variant):
+    """B(h): hh is h for the noise, and -h for the data."""
+    return hh if variant == "bh1" else math.expm1(hh)
 
 
-def coefficients(ratios, h, variant):
-    """Solve R(h) rho = phi(h) / B(h), for data: the orders of the exact integral."""
-    phi, moments, factorial = math.expm1(-h) / -h - 1.0, [], 1.0
+def coefficients(ratios, hh, variant):
+    """Solve R(h) rho = phi(h) / B(h): the orders of the exact integral."""
+    phi, moments, factorial = math.expm1(hh) / hh - 1.0, [], 1.0
     for power in range(1, len(ratios) + 1):
         factorial *= power
-        moments.append(phi * factorial / factor(h, variant))
-        phi = phi / -h - 1.0 / (factorial * (power + 1))
+        moments.append(phi * factorial / factor(hh, variant))
+        phi = phi / hh - 1.0 / (factorial * (power + 1))
     matrix = [[ratio**power for ratio in ratios] for power in range(len(ratios))]
     return np.linalg.solve(matrix, moments)
 
 
-def step(x, ds, now, then, others, order, variant, new=None):
-    """Take a step on a VE path from D at `now` and at the `others`, and at `then` if it is new."""
+def step(x, outputs, now, then, others, order, variant, predicts, new=None):
+    """Take a step on a VE path from estimates at `now` and `others`, and a new one at `then`."""
     lam, lam_then = -math.log(now), -math.log(then)
     h = lam_then - lam
+    hh, kept, scale = (h, 1.0, then) if predicts == "noise" else (-h, then / now, 1.0)
     ratios = [(-math.log(s) - lam) / h for s in others[: order - 1]]
-    slopes = [(d - ds[0]) / r for d, r in zip(ds[1:], ratios, strict=False)]
+    slopes = [(e - outputs[0]) / r for e, r in zip(outputs[1:], ratios, strict=False)]
     if new is not None:
-        ratios, slopes = [*ratios, 1.0], [*slopes, new - ds[0]]
-    rho = [0.5] if len(ratios) == 1 else coefficients(ratios, h, variant) if ratios else []
-    x = then / now * x - math.expm1(-h) * ds[0]
-    return x - factor(h, variant) * sum(
+        ratios, slopes = [*ratios, 1.0], [*slopes, new - outputs[0]]
+    rho = [0.5] if len(ratios) == 1 else coefficients(ratios, hh, variant) if ratios else []
+    x = kept * x - scale * math.expm1(hh) * outputs[0]
+    return x - scale * factor(hh, variant) * sum(
         (weight * slope for weight, slope in zip(rho, slopes, strict=True)), np.zeros_like(x)
     )
 
 
-def paper(x, sigmas, order, variant, corrector):
-    ds, seen = [], []
+def paper(x, sigmas, order, variant, corrector, predicts):
+    outputs, seen = [], []
     corrected = x
+    options = variant, predicts
     for i, now in enumerate(sigmas[:-1]):
-        d = denoised(x, now)
+        new = denoised(x, now)
+        new = (x - new) / now if predicts == "noise" else new
         if corrector and i:
             used = min(order, i)
-            corrected = step(corrected, ds[:used], seen[0], now, seen[1:], used, variant, new=d)
+            before = corrected, outputs[:used], seen[0], now, seen[1:]
+            corrected = step(*before, used, *options, new=new)
         else:
             corrected = x
-        ds, seen = [d, *ds], [now, *seen]
+        outputs, seen = [new, *outputs], [now, *seen]
         used = min(order, i + 1)
-        x = step(corrected, ds[:used], now, sigmas[i + 1], seen[1:], used, variant)
+        x = step(corrected, outputs[:used], now, sigmas[i + 1], seen[1:], used, *options)
     return x
 
 
 @pytest.mark.parametrize("variant", ["bh1", "bh2"])
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("corrector", [True, False])
+@pytest.mark.parametrize("predicts", ["data", "noise"])
 @given(sigmas=sigma_grids(clean=False), seed=seeds)
-def test_rows_are_the_papers_algorithm(order, variant, corrector, sigmas, seed):
+def test_rows_are_the_papers_algorithm(predicts, order, variant, corrector, sigmas, seed):
     sigmas = np.maximum(sigmas, 0.01)
     sigmas = sigmas[np.append(True, np.diff(sigmas) < 0)].tolist()
     if len(sigmas) < 2 or max(a / b for a, b in zip(sigmas[1:], sigmas, strict=False)) > 0.97:
@@ -77,9 +84,58 @@ def test_rows_are_the_papers_algorithm(order, variant, corrector, sigmas, seed):
         variant=variant,
         corrector=corrector,
         lower_order_final=False,
+        predicts=predicts,
     )
     got = scheduler.sample(denoised, x, sigmas=sigmas)
-    assert relative_error(got, paper(x, sigmas, order, variant, corrector)) < 1e-9
+    expected = paper(x, sigmas, order, variant, corrector, predicts)
+    assert relative_error(got, expected) < 1e-9
+
+
+@pytest.mark.parametrize("predicts", ["data", "noise"])
+@pytest.mark.parametrize("variant", ["bh1", "bh2"])
+@pytest.mark.parametrize(
+    ("order", "corrector", "measured"),
+    [(1, False, 1), (2, False, 2), (3, False, 3), (4, False, 4), (1, True, 2), (2, True, 3)],
+)
+def test_orders(order, corrector, measured, variant, predicts):
+    scheduler = sc.UniPC(
+        sc.VESchedule(),
+        order=order,
+        corrector=corrector,
+        variant=variant,
+        predicts=predicts,
+        lower_order_final=False,
+    )
+    assert flow_order(scheduler, n=320) == pytest.approx(measured, abs=0.2)
+
+
+@given(sigmas=sigma_grids(), order=st.integers(1, 4))
+def test_of_noise_without_a_corrector_it_is_dpm_solver_once_it_has_three_estimates(sigmas, order):
+    options = {"corrector": False, "lower_order_final": False, "predicts": "noise"}
+    rows, others = (
+        make.tableau(sigmas=sigmas).stages
+        for make in (
+            sc.UniPC(sc.VESchedule(), order=order, **options),
+            sc.DEIS(sc.VESchedule(), order=order, variable="log_rho"),
+        )
+    )
+    for step_, (row, other) in enumerate(zip(rows, others, strict=True)):
+        if min(order, step_ + 1) == 2 or sigmas[step_ + 1] == 0.0:
+            continue  # the factor 1/2; and the step that ends clean, of order 1 in UniPC
+        size = max(1.0, np.abs(other.b).max())
+        np.testing.assert_allclose(sum(row.a), sum(other.a), rtol=0, atol=1e-10 * size)
+        np.testing.assert_allclose(row.b, other.b, rtol=0, atol=1e-10 * size)
+
+
+@pytest.mark.parametrize("schedule", ["flow", "cosine", "zero_snr"])
+@pytest.mark.parametrize("predicts", ["data", "noise"])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_a_run_from_alpha_0_arrives(order, predicts, schedule):
+    path, data = SCHEDULES[schedule], Gaussian([1.0, -2.0], 0.0)
+    scheduler = sc.UniPC(path, prediction_type="flow", order=order, predicts=predicts)
+    x = scheduler.initial_noise((3, 2), steps=6, rng=0)
+    x_0 = scheduler.sample(data.denoiser(path, "flow"), x, steps=6)
+    np.testing.assert_allclose(x_0, np.broadcast_to([1.0, -2.0], (3, 2)), atol=1e-12)
 
 
 @given(order=st.integers(1, 4), steps=st.integers(1, 7))

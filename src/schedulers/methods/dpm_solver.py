@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.lms import deis_rows
-from schedulers.methods.multistep import log_snr_step
+from schedulers.methods.multistep import (
+    checked_orders,
+    log_snr_step,
+    slope_integral,
+    step_orders,
+)
 from schedulers.methods.slopes import check_finite_slope, stretch
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
@@ -18,9 +23,12 @@ from schedulers.schedules.base import Level
 LevelAt = Callable[[float], Level]
 
 
-def dpm_solver_rows(levels: tuple[Level, ...], order: int, level_at: LevelAt) -> Iterator[Stage]:
+def dpm_solver_rows(
+    levels: tuple[Level, ...], most: int, level_at: LevelAt, final_orders: Sequence[int] = ()
+) -> Iterator[Stage]:
     """Rows of singlestep `DPMSolver`; the step that ends clean is of first order."""
-    for now, then in pairwise(levels):
+    orders = step_orders(len(levels) - 1, most, final_orders)
+    for (now, then), order in zip(pairwise(levels), orders, strict=True):
         if then.sigma == 0.0 or then.alpha == 0.0 or order == 1:
             yield Stage(now, a=(then.alpha,), b=(then.sigma,))
             continue
@@ -46,10 +54,10 @@ def _third(now: Level, first: Level, second: Level, then: Level, h: float) -> It
     estimates, e[1] - e[0] and e[2] - e[0], to Euler's step.
     """
     yield Stage(now, a=(first.alpha,), b=(first.sigma,), ends_step=False)
-    c = -second.sigma * 2.0 * (math.expm1(2.0 * h / 3.0) / (2.0 * h / 3.0) - 1.0)
+    c = second.sigma * 2.0 * slope_integral(-2.0 * h / 3.0)
     b = {0: c, 1: second.alpha * now.karras + stretch(now, second) - c}
     yield Stage(first, a={1: second.alpha}, b=b, ends_step=False)
-    c = -then.sigma * 1.5 * (math.expm1(h) / h - 1.0)
+    c = then.sigma * 1.5 * slope_integral(-h)
     b = {0: c, 2: then.alpha * now.karras + stretch(now, then) - c}
     yield Stage(second, a={2: then.alpha}, b=b)
 
@@ -64,6 +72,11 @@ class DPMSolver(Scheduler):
     its ends (Algorithms 1 and 2), and cannot begin at alpha = 0. Deterministic. Other names:
     "DPM-Solver-2", "DPM-Solver-3"; multistep it is DEIS in log rho.
 
+    "DPM-Solver-fast" in K evaluations is singlestep of order 3 in K // 3 + 1 steps, with
+    `final_orders` (2, 1), (1,) or (2,) where K % 3 is 0, 1 or 2. The paper takes steps of equal
+    length in lambda, and ends at a sigma above 0; give both by ``sigmas=``, such as
+    ``np.geomspace(80.0, 0.01, steps + 1)``. A step that ends clean has order 1 and one evaluation.
+
     Parameters
     ----------
     schedule, prediction_type, spacing, threshold
@@ -72,6 +85,10 @@ class DPMSolver(Scheduler):
         1 to 3; 1 is DDIM with eta = 0. In a multistep run the first steps have lower orders.
     singlestep : bool
         Whether each step stands alone.
+    final_orders : tuple of int
+        Orders of the last steps, in place of `order`. In few steps lower ones are more stable:
+        (2, 1), or (1,) for order 2, is what others call lower_order_final, and (1,)
+        euler_at_final.
 
     Raises
     ------
@@ -98,14 +115,16 @@ class DPMSolver(Scheduler):
 
     order: int = 2
     singlestep: bool = False
+    final_orders: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.between("order", self.order, 1, 3)
         _checks.boolean("singlestep", self.singlestep)
+        object.__setattr__(self, "final_orders", checked_orders(self.final_orders, self.order))
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
         if self.singlestep:
-            return dpm_solver_rows(levels, self.order, self.schedule.level)
-        return deis_rows(levels, self.order, "log_rho", self.schedule.level)
+            return dpm_solver_rows(levels, self.order, self.schedule.level, self.final_orders)
+        return deis_rows(levels, self.order, "log_rho", self.schedule.level, self.final_orders)

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
-from schedulers.methods.multistep import lagrange_weights, log_snr_step, windows
+from schedulers.methods.multistep import (
+    checked_orders,
+    exponential_adams,
+    from_start,
+    log_snr_step,
+    slope_integral,
+    step_orders,
+)
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
-from schedulers.schedules.elementary import exp
 
 LevelAt = Callable[[float], Level]
 SOLVER_TYPES = ("midpoint", "heun")
 
 
 def multistep_rows(
-    levels: tuple[Level, ...], order: int, solver_type: str = "midpoint", eta: float = 0.0
+    levels: tuple[Level, ...],
+    order: int,
+    solver_type: str = "midpoint",
+    eta: float = 0.0,
+    final_orders: Sequence[int] = (),
 ) -> Iterator[Stage]:
     """Rows of multistep `DPMSolverPP`, from Lu et al. 2022b, eq. 13 and 14, with k = 1 + eta.
 
@@ -30,43 +40,67 @@ def multistep_rows(
     P the polynomial in u = lambda - lambda(now) through the last denoised estimates. The step that
     ends clean is of first order: its h is infinite.
     """
-    for now, then, past in windows(levels, order):
-        h, k = log_snr_step(now, then), 1.0 + eta
-        if len(past) == 1 or math.isinf(h):
-            w = [-math.expm1(-k * h) if h > -math.inf else -math.inf]
-        elif order == 2 and solver_type == "midpoint":
-            half = -0.5 * math.expm1(-k * h) * h / log_snr_step(past[1][1], now)
-            w = [-math.expm1(-k * h) + half, -half]
-        else:
-            nodes = [-log_snr_step(level, now) for _, level in past]
-            w = lagrange_weights(nodes, 0.0, h, lambda u: k * exp(k * (u - h)))  # noqa: B023
-        yield _row(now, then, h, eta, [age for age, _ in past], w)
-
-
-def _row(now: Level, then: Level, h: float, eta: float, ages: list[int], w: list[float]) -> Stage:
-    """Row of x' = (sigma' / sigma) decay x + alpha' sum_k w[k] D[-ages[k]] + c z."""
-    if h == -math.inf:  # up from the clean level or to alpha = 0: Euler's step
-        return Stage(now, a=(then.alpha,), b=(then.sigma,))
-    decay = math.exp(-eta * h) if eta else 1.0
-    fresh = math.sqrt(-math.expm1(-2.0 * eta * h)) if eta else 0.0
-    a = {age: then.alpha * weight for age, weight in zip(ages, w, strict=False)}
-    a[0] += then.alpha * math.exp(-h) * decay
-    return Stage(now, a=a, b=(then.sigma * decay,), c=then.sigma * fresh)
+    midpoint = order == 2 and solver_type == "midpoint"
+    orders = step_orders(len(levels) - 1, order, final_orders)
+    return exponential_adams(
+        levels, orders, eta=lambda now: eta, slope="bh2" if midpoint else "exact"
+    )
 
 
 def singlestep_rows(
-    levels: tuple[Level, ...], order: int, level_at: LevelAt, eta: float = 0.0
+    levels: tuple[Level, ...],
+    order: int,
+    level_at: LevelAt,
+    eta: float = 0.0,
+    final_orders: Sequence[int] = (),
 ) -> Iterator[Stage]:
     """Rows of singlestep `DPMSolverPP`: a step down, and with `eta` fresh noise back up.
 
     The step that ends clean is of first order.
     """
-    for now, then in pairwise(levels):
+    orders = step_orders(len(levels) - 1, order, final_orders)
+    for (now, then), its in zip(pairwise(levels), orders, strict=True):
         kept, fresh = ancestral_split(now, then, eta)
         down = Level(then.t, then.alpha, kept * then.sigma)  # no level of the model's: it only ends
-        *rows, last = _step(now, down, then.karras, order, level_at)
+        *rows, last = _step(now, down, then.karras, its, level_at)
         yield from rows
         yield Stage(last.level, last.a, last.b, c=then.sigma * fresh)
+
+
+def sde_rows(
+    levels: tuple[Level, ...],
+    level_at: LevelAt,
+    eta: float = 1.0,
+    final_orders: Sequence[int] = (),
+) -> Iterator[Stage]:
+    """Rows of "DPM++ SDE": noise on the way to a step's middle, and in the step itself.
+
+    With s Karras's sigma and y = x / alpha, s_1 = sqrt(s s'), and s_down and s_up as for
+    `EulerAncestral`, both from s:
+
+        y_1 = D + s_1,down e + n_1,        n_1 of deviation s_1,up,
+        y' = r D + (1 - r) D_1 + s'_down e + n,    r = s'_down / s, n of deviation s'_up.
+
+    n and n_1 are of one Brownian path: n = (s' / s_1)**2 n_1 + fresh noise, as in the exact
+    solution, where they are eta s'**2 (W(1 / s'**2) - W(1 / s**2)). The rows have n_1 from the
+    estimates, y_1 - D - s_1,down e with y_1 = D_1 + s_1 e_1.
+    """
+    orders = step_orders(len(levels) - 1, 2, final_orders)
+    for (now, then), order in zip(pairwise(levels), orders, strict=True):
+        kept, fresh = ancestral_split(now, then, eta)
+        if order == 1 or math.isinf(log_snr_step(now, then)):
+            yield Stage(now, a=(then.alpha,), b=(then.sigma * kept,), c=then.sigma * fresh)
+            continue
+        middle = level_at(math.sqrt(now.karras * then.karras))
+        kept_1, fresh_1 = ancestral_split(now, middle, eta)
+        c = middle.sigma * fresh_1
+        yield Stage(now, a=(middle.alpha,), b=(middle.sigma * kept_1,), c=c, ends_step=False)
+        r = then.karras * kept / now.karras
+        shared = (then.karras / middle.karras) ** 2 if eta else 0.0
+        old = shared * middle.karras
+        a = then.alpha * (1.0 - r + shared), then.alpha * (r - shared)
+        b = then.alpha * old, then.sigma * kept - then.alpha * old * kept_1
+        yield Stage(middle, a, b, c=then.sigma * eta * math.sqrt(1.0 - shared))
 
 
 def _step(now: Level, then: Level, lowest: float, order: int, level_at: LevelAt) -> Iterator[Stage]:
@@ -86,25 +120,13 @@ def _step(now: Level, then: Level, lowest: float, order: int, level_at: LevelAt)
         r = min(0.5, math.log(now.karras / lowest) / h)
         middle = between(r)
         yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
-        yield Stage(middle, *_from_start(now, then, h, 1, -math.expm1(-h) / (2.0 * r)))
+        yield Stage(middle, *from_start(then, -math.expm1(-h) / (2.0 * r)))
         return
     first, second = between(1 / 3), between(2 / 3)
     yield Stage(now, a=(first.alpha,), b=(first.sigma,), ends_step=False)
-    part = 2.0 * h / 3.0
-    w = 2.0 * (1.0 + math.expm1(-part) / part)
-    yield Stage(first, *_from_start(now, second, part, 1, w), ends_step=False)
-    w = 1.5 * (1.0 + math.expm1(-h) / h)
-    yield Stage(second, *_from_start(now, then, h, 2, w))
-
-
-def _from_start(
-    now: Level, then: Level, h: float, age: int, w: float
-) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the weights of (sigma' / sigma) x + alpha' ((1 - exp(-h)) D + w (D[0] - D)).
-
-    x, D and e are those of the step's first evaluation, `age` evaluations ago.
-    """
-    return {0: then.alpha * w, age: then.alpha * (1.0 - w)}, {age: then.sigma}
+    w = 2.0 * slope_integral(2.0 * h / 3.0)
+    yield Stage(first, *from_start(second, w), ends_step=False)
+    yield Stage(second, *from_start(then, 1.5 * slope_integral(h), 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +137,9 @@ class DPMSolverPP(Scheduler):
     polynomial. Multistep (the default), one evaluation a step: order 2 is "DPM++ 2M", order 3 is
     "DPM++ 3M". With `eta` 1 they solve the reverse stochastic equation: "DPM++ 2M SDE", "DPM++ 3M
     SDE". Singlestep, each step makes `order` evaluations: "DPM++ 2S", "DPM++ 3S"; with `eta` it
-    goes to a lower level and adds fresh noise: "DPM++ 2S ancestral". The step that ends clean is of
-    first order. Runs can begin at alpha = 0.
+    goes to a lower level and adds fresh noise: "DPM++ 2S ancestral"; with `sde` as well it adds
+    noise before the second evaluation, too: "DPM++ SDE", DPMSolverSDEScheduler. The step that ends
+    clean is of first order. Runs can begin at alpha = 0.
 
     Parameters
     ----------
@@ -132,6 +155,14 @@ class DPMSolverPP(Scheduler):
     eta : float
         In [0, 1]; amount of fresh noise, as in k-diffusion. 0 is deterministic. With order 1, 1 is
         DDPM. Singlestep of order 3 takes none.
+    sde : bool
+        For singlestep order 2: whether both evaluations' rows draw noise, as one Brownian path has
+        it: the second noise contains the first. With eta = 1 that solves the reverse SDE and is
+        `SEEDS` of order 2. On a `BrownianPath` the samples converge in order 1, and the law of
+        Gaussian data in order 2.
+    final_orders : tuple of int
+        As for `DPMSolver`: orders of the last steps. The step that ends clean has order 1 in any
+        case; a run by ``sigmas=`` can end above 0.
 
     Raises
     ------
@@ -159,6 +190,8 @@ class DPMSolverPP(Scheduler):
     solver_type: str = "midpoint"
     singlestep: bool = False
     eta: float = 0.0
+    sde: bool = False
+    final_orders: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,9 +201,18 @@ class DPMSolverPP(Scheduler):
         _checks.settle(self, "eta", at_least=0.0, at_most=1.0)
         if self.singlestep and self.order == 3 and self.eta:
             raise ValueError(f"eta must be 0 for singlestep of order 3, got {self.eta!r}")
+        object.__setattr__(self, "final_orders", checked_orders(self.final_orders, self.order))
+        if _checks.boolean("sde", self.sde) and not (self.singlestep and self.order == 2):
+            raise ValueError(
+                f"sde must be False except for singlestep=True and order=2, got "
+                f"singlestep={self.singlestep} and order={self.order}"
+            )
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
+        if self.sde:
+            return sde_rows(levels, self.schedule.level, self.eta, self.final_orders)
         if self.singlestep:
-            return singlestep_rows(levels, self.order, self.schedule.level, self.eta)
-        return multistep_rows(levels, self.order, self.solver_type, self.eta)
+            level_at = self.schedule.level
+            return singlestep_rows(levels, self.order, level_at, self.eta, self.final_orders)
+        return multistep_rows(levels, self.order, self.solver_type, self.eta, self.final_orders)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
-from schedulers.methods.multistep import FAR, lagrange_weights, log_snr_step, windows
+from schedulers.methods.multistep import (
+    FAR,
+    lagrange_weights,
+    log_snr_step,
+    step_orders,
+    windows,
+)
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
 from schedulers.schedules.elementary import exp
@@ -19,30 +25,40 @@ VARIABLES = ("t", "rho", "log_rho")
 
 
 def lms_rows(levels: tuple[Level, ...], order: int = 4) -> Iterator[Stage]:
-    """Rows of `LMS`: y' = y + int P(s) ds, P the polynomial in s through the last noise estimates.
+    """Rows of `LMS`."""
+    for now, then, past in windows(levels, order):
+        yield adams_step(now, then, past)
+
+
+def adams_step(now: Level, then: Level, past: Sequence[tuple[int, Level]]) -> Stage:
+    """Row of y' = y + int P(s) ds, P the polynomial in s through noise estimates of some ages.
 
     With y = D + s e in the row, x' = alpha' (D + s e + sum_k w[k] e[-k]).
     """
-    for now, then, past in windows(levels, order):
-        if len(past) == 1 or now.alpha == 0.0 or then.alpha == 0.0:
-            yield Stage(now, a=(then.alpha,), b=(then.sigma,))
-            continue
-        nodes = [level.karras for _, level in past]
-        w = lagrange_weights(nodes, now.karras, then.karras, np.ones_like)
-        b = {age: then.alpha * weight for (age, _), weight in zip(past, w, strict=True)}
-        b[0] += then.alpha * now.karras
-        yield Stage(now, a=(then.alpha,), b=b)
+    if len(past) == 1 or now.alpha == 0.0 or then.alpha == 0.0:
+        return Stage(now, a=(then.alpha,), b=(then.sigma,))
+    nodes = [level.karras for _, level in past]
+    w = lagrange_weights(nodes, now.karras, then.karras, np.ones_like)
+    b = {age: then.alpha * weight for (age, _), weight in zip(past, w, strict=True)}
+    b[0] += then.alpha * now.karras
+    return Stage(now, a=(then.alpha,), b=b)
 
 
 def deis_rows(
-    levels: tuple[Level, ...], order: int, variable: str, level_at: LevelAt
+    levels: tuple[Level, ...],
+    order: int,
+    variable: str,
+    level_at: LevelAt,
+    final_orders: Sequence[int] = (),
 ) -> Iterator[Stage]:
     """Rows of `DEIS`: y' = y - s int exp(-u) P du with u = lambda - lambda(now).
 
     P is the polynomial in the time or in u through the last noise estimates. The step that ends
     clean is of first order for a polynomial in the time, which the model has no more of there.
     """
-    for now, then, past in windows(levels, order):
+    orders = step_orders(len(levels) - 1, order, final_orders)
+    for (now, then, known), most in zip(windows(levels, order), orders, strict=True):
+        past = known[:most]
         ends_clean = variable == "t" and then.sigma == 0.0
         if len(past) == 1 or now.alpha == 0.0 or then.alpha == 0.0 or ends_clean:
             yield Stage(now, a=(then.alpha,), b=(then.sigma,))

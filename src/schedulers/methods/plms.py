@@ -10,6 +10,7 @@ from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.churn import Raise
 from schedulers.methods.heun import heun_step
+from schedulers.methods.lms import adams_step
 from schedulers.methods.slopes import check_finite_slope, stretch
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
@@ -24,6 +25,7 @@ ADAMS_BASHFORTH = (
     (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 )
 STARTUPS = ("lower_order", "heun", "runge_kutta")
+WEIGHTS = ("variable", "constant")
 
 
 def plms_rows(
@@ -31,21 +33,25 @@ def plms_rows(
     order: int = 4,
     startup: str = "lower_order",
     middle: Middle | None = None,
+    weights: str = "constant",
 ) -> Iterator[Stage]:
     """Rows of `PLMS`. For "runge_kutta", `middle` returns the level between a step's two ends."""
-    begun: list[int] = []  # evaluations made when each step began, the latest first
+    begun: list[tuple[int, Level]] = []  # evaluations made when each step began, the latest first
     made = 0
     for now, then in pairwise(levels):
-        begun = [made, *begun[: order - 1]]
-        ages = [made - before for before in begun]
-        starting_up = len(ages) < order and then.sigma > 0.0
+        begun = [(made, now), *begun[: order - 1]]
+        past = [(made - before, level) for before, level in begun]
+        starting_up = len(past) < order and then.sigma > 0.0
         if starting_up and startup == "runge_kutta":
             assert middle is not None
             rows = list(runge_kutta_step(now, middle(now, then), then))
-        elif starting_up and startup == "heun" and len(ages) == 1:
+        elif starting_up and startup == "heun" and len(past) == 1:
             rows = list(heun_step(now, then, Raise(then)))
+        elif weights == "variable":
+            finite = [(age, level) for age, level in past[1:] if level.alpha]
+            rows = [adams_step(now, then, [past[0], *finite])]
         else:
-            rows = [adams_bashforth_step(now, then, ages)]
+            rows = [adams_bashforth_step(now, then, [age for age, _ in past])]
         made += len(rows)
         yield from rows
 
@@ -79,14 +85,19 @@ class PLMS(Scheduler):
     """Pseudo linear multistep method (PNDM; Liu et al. 2022, eq. 12).
 
     DDIM's step (the paper's transfer part, eq. 11) with a noise estimate extrapolated from the last
-    few steps by the Adams-Bashforth weights w (eq. 12 has order 4). With s Karras's sigma and
+    few steps by Adams-Bashforth weights w (eq. 12 has order 4). With s Karras's sigma and
     y = x / alpha,
 
         y' = y + (s' - s) (w[0] e + w[1] e[-1] + ...).
 
-    One evaluation a step; deterministic. The weights are those of a grid uniform in s, where the
-    order of convergence is `order`, but at most 2 with the start-up "lower_order" and at most 3
-    with "heun". On any other grid they stay the same, as in the paper, and the order is 2 at most.
+    The paper has the constant weights of a grid uniform in s. Other grids have steps of very
+    different lengths in s, and on a network those weights fail in few steps. So the default is the
+    weights of the actual steps, which integrate the polynomial through the same estimates exactly:
+    that is `LMS` with a choice of start-ups. On a grid uniform in s both are the same.
+
+    One evaluation a step; deterministic. The order of convergence is `order`, but at most 2 with
+    the start-up "lower_order" and at most 3 with "heun". With constant weights, on a grid that is
+    not uniform in s, it is 2 at most.
 
     Parameters
     ----------
@@ -102,6 +113,8 @@ class PLMS(Scheduler):
         at (s + s') / 2, which makes it of fourth order, and not at the middle time. A start-up step
         that ends clean takes a lower order in any case. Only "lower_order" can begin at alpha = 0;
         near there the others multiply the model's errors, as `Heun` does.
+    weights : str
+        "variable", for steps of any length, or "constant", the paper's (PNDMScheduler's).
 
     Raises
     ------
@@ -125,16 +138,18 @@ class PLMS(Scheduler):
 
     order: int = 4
     startup: str = "lower_order"
+    weights: str = "variable"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if _checks.integer("order", self.order, at_least=1) > len(ADAMS_BASHFORTH):
             raise ValueError(f"order must be at most {len(ADAMS_BASHFORTH)}, got {self.order}")
         _checks.choice("startup", self.startup, STARTUPS)
+        _checks.choice("weights", self.weights, WEIGHTS)
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""
-        return plms_rows(levels, self.order, self.startup, self._middle)
+        return plms_rows(levels, self.order, self.startup, self._middle, self.weights)
 
     def _middle(self, now: Level, then: Level) -> Level:
         return self.schedule.level(0.5 * (now.karras + then.karras))

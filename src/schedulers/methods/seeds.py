@@ -10,6 +10,7 @@ from itertools import pairwise
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.churn import LevelAt
+from schedulers.methods.multistep import slope_integral
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
 
@@ -56,8 +57,7 @@ def onward(at: Level, to: Level, weights: tuple[float, ...], ends_step: bool = T
 
 def slope_weight(s: float, end: float) -> float:
     """Return H phi_2(-H) = 1 - (1 - exp(-H)) / H with H = 2 log(s / s')."""
-    h = 2.0 * math.log(s / end)
-    return 1.0 + math.expm1(-h) / h
+    return slope_integral(2.0 * math.log(s / end))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,10 +168,10 @@ def discretization(cls, steps, kind, spacing):
         HeunDiscreteScheduler: Heun,
         PNDMScheduler: PLMS,
     }[cls]
-    more = {"startup": "heun"} if cls is PNDMScheduler else {}
+    more = {"startup": "heun", "weights": "constant"} if cls is PNDMScheduler else {}
     method = core(schedule, **more)
     last = {name: levels[-1 if name == "timesteps" else -2 :] for name, levels in visited.items()}
-    one = core(schedule, startup="lower_order") if cls is PNDMScheduler else method
+    one = core(schedule, weights="constant") if cls is PNDMScheduler else method
     return (
         there,
         error_budget(method, DATA, **visited).discretization,
