@@ -37,6 +37,13 @@ What differs from diffusers, which is 0.42.1 here:
 """
 
 from schedulers.compat.diffusers.base import SchedulerOutput
+from schedulers.compat.diffusers.exponential import (
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    SASolverScheduler,
+    UniPCMultistepScheduler,
+)
 from schedulers.compat.diffusers.pndm import PNDMScheduler
 from schedulers.compat.diffusers.variance_exploding import (
     EulerAncestralDiscreteScheduler,
@@ -48,9 +55,14 @@ from schedulers.compat.diffusers.variance_preserving import DDIMScheduler, DDPMS
 __all__ = [
     "DDIMScheduler",
     "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
     "EulerAncestralDiscreteScheduler",
     "EulerDiscreteScheduler",
     "HeunDiscreteScheduler",
     "PNDMScheduler",
+    "SASolverScheduler",
     "SchedulerOutput",
+    "UniPCMultistepScheduler",
 ]

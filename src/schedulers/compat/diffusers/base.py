@@ -64,8 +64,8 @@ class SchedulerBase(Configured):
         """Check the configuration, and make what does not depend on the number of steps."""
         config = self.config
         _checks.choice("prediction_type", config.prediction_type, self._prediction_types)
-        _checks.choice("timestep_spacing", config.timestep_spacing, SPACINGS)
-        _checks.integer("steps_offset", config.steps_offset, at_least=0)
+        _checks.choice("timestep_spacing", config.get("timestep_spacing", "linspace"), SPACINGS)
+        _checks.integer("steps_offset", config.get("steps_offset", 0), at_least=0)
         self.betas = tables.betas(config, self._beta_schedules)
         self.alphas: NDArray[np.float32] = 1 - self.betas
         self.alphas_cumprod = tables.alphas_cumprod(self.betas)

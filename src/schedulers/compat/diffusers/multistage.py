@@ -21,6 +21,9 @@ class Multistage(SchedulerBase):
 
     _levels: tuple[Level, ...] = ()
     _begin: int | None = None
+    # Whether a row of weight 0 for noise draws it, too, so that a generator's draws come in the
+    # order that diffusers has.
+    _always_draws = False
 
     def _set_up(self) -> None:
         super()._set_up()
@@ -54,17 +57,20 @@ class Multistage(SchedulerBase):
                 history=run.state.history,
             )
             return run, state
-        first = next((k for k, level in enumerate(self._levels[:-1]) if level.t == t), None)
-        if first is None:
-            raise ValueError(
-                f"timestep must be one of the timesteps that set_timesteps set, got {t:g}"
-            )
+        first = self._first_index(t)
         begins = self._levels[0].t, None if self._begin is None else self._times[self._begin]
         if t not in begins:
             self._runs.check_new(sample, t)
         if first not in self._steps_made:
             self._steps_made[first] = self._tableau(first)
         return None, self._begun(self._steps_made[first], sample)
+
+    def _first_index(self, t: float) -> int:
+        """Return the first step that begins at a time."""
+        for step, level in enumerate(self._levels[:-1]):
+            if level.t == t:
+                return step
+        raise ValueError(f"timestep must be one of the timesteps that set_timesteps set, got {t:g}")
 
     def _advance(
         self,
@@ -80,7 +86,7 @@ class Multistage(SchedulerBase):
         """Take the row that comes next in the sample's run, and return what came of it."""
         run, state = self._run(sample, t)
         stage, noise = state.tableau.stages[state.index], None
-        if stage.c:
+        if stage.c or self._always_draws:
             place = stage_place(state.index, state.tableau.spans[state.index])
             noise = stage.c, fresh(generator, variance_noise, state, place)
         after = self._take(state, output, threshold, noise)
