@@ -37,12 +37,17 @@ What differs from diffusers, which is 0.42.1 here:
 """
 
 from schedulers.compat.diffusers.base import SchedulerOutput
+from schedulers.compat.diffusers.consistency import LCMScheduler, TCDScheduler
 from schedulers.compat.diffusers.exponential import (
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
     DPMSolverSinglestepScheduler,
     SASolverScheduler,
     UniPCMultistepScheduler,
+)
+from schedulers.compat.diffusers.inverse import (
+    DDIMInverseScheduler,
+    DPMSolverMultistepInverseScheduler,
 )
 from schedulers.compat.diffusers.pndm import PNDMScheduler
 from schedulers.compat.diffusers.variance_exploding import (
@@ -53,16 +58,20 @@ from schedulers.compat.diffusers.variance_exploding import (
 from schedulers.compat.diffusers.variance_preserving import DDIMScheduler, DDPMScheduler
 
 __all__ = [
+    "DDIMInverseScheduler",
     "DDIMScheduler",
     "DDPMScheduler",
     "DEISMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
     "DPMSolverMultistepScheduler",
     "DPMSolverSinglestepScheduler",
     "EulerAncestralDiscreteScheduler",
     "EulerDiscreteScheduler",
     "HeunDiscreteScheduler",
+    "LCMScheduler",
     "PNDMScheduler",
     "SASolverScheduler",
     "SchedulerOutput",
+    "TCDScheduler",
     "UniPCMultistepScheduler",
 ]

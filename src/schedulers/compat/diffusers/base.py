@@ -157,6 +157,30 @@ class SchedulerBase(Configured):
         return a * x + b * noise
 
 
+class Indexed(SchedulerBase):
+    """Those that say where in `timesteps` a run is."""
+
+    _begin: int | None = None
+    _step_index: int | None = None
+
+    @property
+    def begin_index(self) -> int | None:
+        """What `set_begin_index` set."""
+        return self._begin
+
+    @property
+    def step_index(self) -> int | None:
+        """Index in `timesteps` after that of the last step; None before the first."""
+        return self._step_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Say where in `timesteps` the next run begins, as image-to-image pipelines do."""
+        begin = _checks.integer("begin_index", begin_index, at_least=0)
+        if begin >= len(self._times):
+            raise ValueError(f"begin_index must be below {len(self._times)}, got {begin}")
+        self._begin = begin
+
+
 class CappedThreshold(DynamicThreshold):
     """Dynamic thresholding whose quantile counts up to `most` only."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import Threshold, number
+from schedulers.compat.diffusers.base import Indexed, Threshold, number
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, times_of
 from schedulers.compat.diffusers.multistage import Multistage
@@ -44,14 +44,13 @@ FINAL_SIGMAS = ("zero", "sigma_min")
 SOLVER_TYPES = {"midpoint": "bh2", "heun": "exact", "logrho": "bh2", "bh1": "bh2", "bh2": "bh2"}
 
 
-class Exponential(Multistage, VariancePreserving):
+class Exponential(Indexed, Multistage, VariancePreserving):
     """Schedulers whose rows are those of an exponential integrator between the grid's levels."""
 
     _prediction_types = ("epsilon", "sample", "v_prediction", "flow_prediction")
     #: Karras's sigma at the start of each step, and at the end of the last; a flow's own sigma
     #: with `use_flow_sigmas`.
     sigmas: NDArray[np.float32]
-    _step_index: int | None = None
     # Where a run ends whose levels are spaced by sigma: at the last one once more.
     _ends_at_last = False
 
@@ -70,23 +69,6 @@ class Exponential(Multistage, VariancePreserving):
         kind: str = self.config.prediction_type
         return "flow" if kind == "flow_prediction" else kind
 
-    @property
-    def begin_index(self) -> int | None:
-        """What `set_begin_index` set."""
-        return self._begin
-
-    @property
-    def step_index(self) -> int | None:
-        """Index in `timesteps` after that of the last step; None before the first."""
-        return self._step_index
-
-    def set_begin_index(self, begin_index: int = 0) -> None:
-        """Say where in `timesteps` the next run begins, as image-to-image pipelines do."""
-        begin = _checks.integer("begin_index", begin_index, at_least=0)
-        if begin >= len(self._times):
-            raise ValueError(f"begin_index must be below {len(self._times)}, got {begin}")
-        self._begin = begin
-
     def index_for_timestep(self, timestep: Any) -> int:
         """Return the first index of a timestep in `timesteps`."""
         return self._first_index(number("timestep", timestep))
@@ -103,12 +85,7 @@ class Exponential(Multistage, VariancePreserving):
         else:
             count = self._check_steps(steps, len(self))
             times, sigmas = self._spaced(count, self._shift(mu))
-        end = 0.0
-        if self._ends_at_last:
-            end = float(self._training[0] if self._by_time() else sigmas[-1])
-        elif self.config.get("final_sigmas_type") == "sigma_min":
-            end = self._least(sigmas)
-        self.sigmas = np.append(sigmas, end).astype(np.float32)
+        self.sigmas = np.append(sigmas, self._end(sigmas)).astype(np.float32)
         times = times.astype(np.int64)
         pairs = zip(times.tolist(), self.sigmas.tolist(), strict=False)
         levels = tuple(self._at_sigma(t, sigma) for t, sigma in pairs)
@@ -116,9 +93,13 @@ class Exponential(Multistage, VariancePreserving):
         last = self._at_sigma(-1, float(self.sigmas[-1]))
         self._set_levels((*levels, last), device, lambda times: np.array(times, np.int64))
 
-    def _least(self, sigmas: Floats) -> float:
-        """Return where a run ends that does not end clean."""
-        return float(self._training[0])
+    def _end(self, sigmas: Floats) -> float:
+        """Return the sigma at which a run of these ends."""
+        ends_clean = self.config.get("final_sigmas_type", "zero") == "zero"
+        if ends_clean and not self._ends_at_last:
+            return 0.0
+        repeats = self._ends_at_last and not self._by_time()
+        return float(sigmas[-1] if repeats else self._training[0])
 
     def _by_time(self) -> bool:
         """Whether the levels are spaced by the model's time."""
@@ -212,16 +193,12 @@ class Exponential(Multistage, VariancePreserving):
         kind = self.config.get("variance_type")
         if kind in ("learned", "learned_range") and hasattr(output, "shape"):
             output = output[:, : sample.shape[1]]
-        return self._advance(
-            output,
-            t,
-            sample,
-            return_dict,
-            self._threshold(),
-            denoised=False,
-            generator=generator,
-            variance_noise=variance_noise,
+        more = {"generator": generator, "variance_noise": variance_noise}
+        result = self._advance(
+            output, t, sample, return_dict, self._threshold(), denoised=False, **more
         )
+        self._step_index = self._row_taken + 1
+        return result
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to a time for each sample: alpha x_0 + sigma noise."""
@@ -318,7 +295,9 @@ class DPMSolverMultistepScheduler(Exponential):
     def _rows(self, levels: tuple[Level, ...], first: int) -> Rows:
         config = self.config
         ends_clean = config.final_sigmas_type == "zero"
-        orders = _orders(config, len(self._levels) - 1, ends_clean or config.euler_at_final)[first:]
+        orders = final_orders(config, len(self._levels) - 1, ends_clean or config.euler_at_final)[
+            first:
+        ]
         slope = SOLVER_TYPES[config.solver_type]
         match config.algorithm_type:
             case "dpmsolver":
@@ -522,8 +501,9 @@ class UniPCMultistepScheduler(Exponential):
         sigmas[0] = min(sigmas[0], 1.0 - 1e-6)
         return n * sigmas, sigmas
 
-    def _least(self, sigmas: Floats) -> float:
-        return float(self._training[0] if self._by_time() else sigmas[-1])
+    def _end(self, sigmas: Floats) -> float:
+        ends_low = self.config.final_sigmas_type == "sigma_min" and not self._by_time()
+        return float(sigmas[-1]) if ends_low else super()._end(sigmas)
 
     def _rows(self, levels: tuple[Level, ...], first: int) -> Rows:
         config, steps = self.config, len(levels) - 1
@@ -594,7 +574,7 @@ class DEISMultistepScheduler(Exponential):
         self._set_run(num_inference_steps, None, device, mu)
 
     def _rows(self, levels: tuple[Level, ...], first: int) -> Rows:
-        orders = _orders(self.config, len(self._levels) - 1, euler_at_final=False)[first:]
+        orders = final_orders(self.config, len(self._levels) - 1, euler_at_final=False)[first:]
         return exponential_adams(levels, orders, noise=True)
 
     def step(
@@ -689,7 +669,7 @@ def _check_solver(config: Any, algorithms: tuple[str, ...]) -> None:
         )
 
 
-def _orders(config: Any, steps: int, euler_at_final: bool) -> list[int]:
+def final_orders(config: Any, steps: int, euler_at_final: bool) -> list[int]:
     """Return the order of each step of a grid: lower ones at the end of a short one."""
     orders = [config.solver_order] * steps
     short = config.lower_order_final and steps < 15

@@ -24,6 +24,8 @@ class Multistage(SchedulerBase):
     # Whether a row of weight 0 for noise draws it, too, so that a generator's draws come in the
     # order that diffusers has.
     _always_draws = False
+    # Index in `timesteps` of the last row that was taken.
+    _row_taken: int
 
     def _set_up(self) -> None:
         super()._set_up()
@@ -90,6 +92,7 @@ class Multistage(SchedulerBase):
             place = stage_place(state.index, state.tableau.spans[state.index])
             noise = stage.c, fresh(generator, variance_noise, state, place)
         after = self._take(state, output, threshold, noise)
+        self._row_taken = len(self._times) - state.tableau.nfe + state.index
         result = self._returned(after, denoised)
         # By the sample that the caller gets the run is known again.
         self._runs.keep(run, after, result.prev_sample)

@@ -15,7 +15,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import SchedulerBase, Threshold, number, numbers
+from schedulers.compat.diffusers.base import Indexed, Threshold, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
 from schedulers.compat.diffusers.multistage import Multistage
@@ -35,12 +35,11 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class VarianceExploding(SchedulerBase):
+class VarianceExploding(Indexed):
     """Schedulers whose levels are Karras sigmas, and whose times need not be integers."""
 
     #: Karras's sigma at the start of each step, and at the end of the last.
     sigmas: NDArray[np.float32]
-    _begin: int | None = None
 
     def _set_up(self) -> None:
         remapping(self.config)
@@ -56,18 +55,6 @@ class VarianceExploding(SchedulerBase):
         """Standard deviation of the sample to begin with."""
         top = float(self.sigmas.max())
         return math.hypot(top, 1.0) if self.config.timestep_spacing == "leading" else top
-
-    @property
-    def begin_index(self) -> int | None:
-        """What `set_begin_index` set."""
-        return self._begin
-
-    def set_begin_index(self, begin_index: int = 0) -> None:
-        """Say where in `timesteps` the next run begins, as image-to-image pipelines do."""
-        begin = _checks.integer("begin_index", begin_index, at_least=0)
-        if begin >= len(self._times):
-            raise ValueError(f"begin_index must be below {len(self._times)}, got {begin}")
-        self._begin = begin
 
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample at the model's own scale, divided by sqrt(sigma**2 + 1)."""
@@ -137,13 +124,6 @@ class VarianceExploding(SchedulerBase):
 
 class SingleStage(VarianceExploding):
     """Those whose step is one model evaluation, and whose timesteps tell steps apart."""
-
-    _step_index: int | None = None
-
-    @property
-    def step_index(self) -> int | None:
-        """Index in `timesteps` after that of the last step; None before the first."""
-        return self._step_index
 
     def _set_sigmas(self, times: Floats, sigmas: Floats, device: Any) -> None:
         times = times.astype(np.float32)
