@@ -4,8 +4,8 @@ PLMS against DDIM: evaluations to equal error
 
 PNDM's claim is that its multistep method makes better images in 50 steps than DDIM in 1000, a
 speed-up of 20 (Liu et al. 2022, abstract). Both cost one model evaluation a step: DDIM uses the
-noise estimate of that evaluation alone, PLMS extrapolates from the last four (eq. 12), here with the
-paper's constant weights.
+noise estimate of that evaluation alone, PLMS extrapolates from the last four, here with the
+paper's constant weights (eq. 12).
 
 Here both run on the paper's schedule, 1000 linear betas, for Gaussian data with the spectrum of
 natural images, for which the distance of their output from the data is known exactly.
