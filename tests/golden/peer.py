@@ -1,6 +1,7 @@
 """diffusers, run over the golden space with the space's own noise."""
 
 import importlib
+import pkgutil
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from unittest import mock
@@ -13,11 +14,9 @@ from golden import space
 
 diffusers.logging.set_verbosity_error()
 _MODULES = [
-    importlib.import_module(f"diffusers.schedulers.scheduling_{name}")
-    for name in (
-        *("ddpm", "ddim", "euler_discrete", "euler_ancestral_discrete"),
-        *("heun_discrete", "pndm"),
-    )
+    importlib.import_module(f"diffusers.schedulers.{found.name}")
+    for found in pkgutil.iter_modules(diffusers.schedulers.__path__)
+    if found.name.startswith("scheduling_") and not found.name.endswith("_flax")
 ]
 
 
@@ -40,6 +39,11 @@ def _patched(**replaced):
         yield
 
 
+def _path(noise, dtype):
+    """A Brownian path's class whose increments are the space's own noise."""
+    return lambda *_, **__: lambda *_: torch.from_numpy(next(noise)).to(dtype)
+
+
 def _rounded(function):
     return lambda x: function(x.double()).to(x.dtype)
 
@@ -51,7 +55,10 @@ def _power(x, exponent):
 def run(case):
     """The scheduler, and the last sample, of diffusers' own run, in float32."""
     noise = space.waves()
-    with _patched(randn_tensor=lambda *_, **__: torch.from_numpy(next(noise))):
+    with _patched(
+        randn_tensor=lambda *_, **__: torch.from_numpy(next(noise)),
+        BrownianTreeNoiseSampler=_path(noise, torch.float32),
+    ):
         scheduler = getattr(diffusers, case["scheduler"])(**space.arguments(case))
         x, _ = space.run(scheduler, case, torch.from_numpy, {})
     return scheduler, np.asarray(x)
@@ -76,8 +83,8 @@ def run64(case):
             setattr(scheduler, name, value.double())
     set_timesteps = scheduler.set_timesteps
 
-    def set_rounded(steps):
-        set_timesteps(steps)
+    def set_rounded(steps, **more):
+        set_timesteps(steps, **more)
         for name in ("timesteps", "sigmas"):
             value = getattr(scheduler, name, None)
             if isinstance(value, torch.Tensor) and value.is_floating_point():
@@ -92,6 +99,7 @@ def run64(case):
             _patched(
                 torch=_Torch(),
                 randn_tensor=lambda *_, **__: torch.from_numpy(next(noise)).double(),
+                BrownianTreeNoiseSampler=_path(noise, torch.float64),
             ),
         ):
             x, _ = space.run(scheduler, case, lambda a: torch.from_numpy(a).double(), {})

@@ -211,11 +211,12 @@ def model(x, t, variance_type=""):
 
 def run(scheduler, case, array, step_arguments):
     """A case's loop, as diffusers' documentation writes it; the last step's output."""
-    scheduler.set_timesteps(case["steps"])
-    x = array(wave(0) * np.float32(scheduler.init_noise_sigma))
+    scheduler.set_timesteps(case["steps"], **case.get("set_up", {}))
+    x = array(wave(0) * np.float32(getattr(scheduler, "init_noise_sigma", 1.0)))
+    scaled = getattr(scheduler, "scale_model_input", lambda x, t: x)
     variance_type = case["config"].get("variance_type", "")
     for t in scheduler.timesteps:
-        output = model(scheduler.scale_model_input(x, t), t, variance_type)
+        output = model(scaled(x, t), t, variance_type)
         result = scheduler.step(output, t, x, **case["step"], **step_arguments)
         x = result.prev_sample
     return x, result

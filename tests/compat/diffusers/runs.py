@@ -11,9 +11,14 @@ Then
    large as sigma is there, up to thousands): the rounding is not ours;
 3. the times and the first sigma are those of the run in float64, to float32's rounding.
 
+A run of DPM2 in float64 has the peer's float32 levels and times in the middle of its steps: there
+RTOL takes the place of RTOL64.
+
 Distances are relative to the largest element of the sample, or to the unit noise that it was made
 of where that is larger.
 """
+
+import inspect
 
 import numpy as np
 
@@ -24,12 +29,6 @@ RTOL = 1e-5
 # Twice the root of float64's rounding: at eta=1 a peer takes the root of a difference that is 0.
 RTOL64 = 2 * np.finfo(float).eps ** 0.5
 ROUNDING = 2.0**-23
-DRAWING = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-)
 
 
 def run(case, dtype=np.float32):
@@ -40,7 +39,7 @@ def run(case, dtype=np.float32):
     scheduler = getattr(ours, name)(**arguments)
     noise = space.waves()
     more = {}
-    if name in DRAWING:
+    if "generator" in inspect.signature(scheduler.step).parameters:
         more["generator"] = lambda like: next(noise).astype(like.dtype)
     x, _ = space.run(scheduler, case, lambda array: np.asarray(array, dtype), more)
     assert x.dtype == dtype
@@ -51,17 +50,19 @@ def check(case, sample, sample64, timesteps, init_noise_sigma):
     """Assert that our run of a case ends at a peer's sample, and visits its timesteps."""
     scheduler, x = run(case)
     _, x64 = run(case, np.float64)
-    np.testing.assert_allclose(scheduler.init_noise_sigma, init_noise_sigma, rtol=ROUNDING)
+    own = getattr(scheduler, "init_noise_sigma", 1.0)
+    np.testing.assert_allclose(own, init_noise_sigma, rtol=ROUNDING)
     times = scheduler.timesteps
     if len(timesteps) == 3:
         times = times[[0, len(times) // 2, -1]]
-    np.testing.assert_allclose(times, timesteps, rtol=ROUNDING, atol=ROUNDING)
+    between = 8 if case["scheduler"].startswith("KDPM2") else 1
+    np.testing.assert_allclose(times, timesteps, rtol=between * ROUNDING, atol=ROUNDING)
     scale = max(1.0, np.abs(sample64).max())
 
     def distance(a, b):
         return np.abs(np.asarray(a, np.float64) - b).max() / scale
 
-    assert distance(x64, sample64) <= RTOL64
+    assert distance(x64, sample64) <= (RTOL64 if between == 1 else RTOL)
     spacing = ROUNDING * np.abs(space.wave(0)).max() * init_noise_sigma / scale
     assert distance(x, sample) <= RTOL or distance(x, sample64) <= max(
         distance(sample, sample64), spacing

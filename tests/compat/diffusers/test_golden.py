@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from compat.diffusers.runs import check
-from golden import space
+from golden import solvers, space
 
 GOLDEN = json.loads((Path(space.__file__).with_name("diffusers.json")).read_text())
 CASES = GOLDEN["cases"]
+SOLVERS = json.loads((Path(space.__file__).with_name("solvers.json")).read_text())
 
 
 def name_of(case):
@@ -29,6 +30,20 @@ def test_same_sample_as_diffusers(case):
     check(case | {"config": config}, *samples, case["timesteps"], case["init_noise_sigma"])
 
 
+@pytest.mark.parametrize("case", SOLVERS["cases"], ids=lambda case: case["scheduler"])
+def test_same_sample_as_diffusers_solvers(case):
+    samples = [np.reshape(case[name], space.SHAPE) for name in ("sample", "sample64")]
+    check(case, *samples, case["timesteps"], case["init_noise_sigma"])
+
+
+@pytest.mark.parametrize("scheduler", solvers.SPACE)
+def test_each_option_of_the_solvers_is_there(scheduler):
+    cases = [case["config"] for case in SOLVERS["cases"] if case["scheduler"] == scheduler]
+    for option, values in solvers.SPACE[scheduler].items():
+        there = {str(config[option]) for config in cases}
+        assert len(there) >= min(len(values), 2), option
+
+
 @pytest.mark.parametrize("scheduler", space.SPACE)
 def test_each_value_of_each_option_is_there(scheduler):
     cases = [case for case in CASES if case["scheduler"] == scheduler]
@@ -45,4 +60,5 @@ def test_each_value_of_each_option_is_there(scheduler):
 def test_the_release_is_the_one_that_the_interface_names():
     from schedulers.compat.diffusers.config import DIFFUSERS_VERSION
 
-    assert GOLDEN["versions"]["diffusers"] == DIFFUSERS_VERSION
+    for golden in (GOLDEN, SOLVERS):
+        assert golden["versions"]["diffusers"] == DIFFUSERS_VERSION

@@ -38,6 +38,11 @@ What differs from diffusers, which is 0.42.1 here:
 
 from schedulers.compat.diffusers.base import SchedulerOutput
 from schedulers.compat.diffusers.consistency import LCMScheduler, TCDScheduler
+from schedulers.compat.diffusers.edm import (
+    CosineDPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+)
 from schedulers.compat.diffusers.exponential import (
     DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
@@ -45,9 +50,21 @@ from schedulers.compat.diffusers.exponential import (
     SASolverScheduler,
     UniPCMultistepScheduler,
 )
+from schedulers.compat.diffusers.flow_match import (
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    LTXEulerAncestralRFScheduler,
+)
 from schedulers.compat.diffusers.inverse import (
     DDIMInverseScheduler,
     DPMSolverMultistepInverseScheduler,
+)
+from schedulers.compat.diffusers.ipndm import IPNDMScheduler
+from schedulers.compat.diffusers.k_samplers import (
+    DPMSolverSDEScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
+    LMSDiscreteScheduler,
 )
 from schedulers.compat.diffusers.pndm import PNDMScheduler
 from schedulers.compat.diffusers.variance_exploding import (
@@ -58,17 +75,28 @@ from schedulers.compat.diffusers.variance_exploding import (
 from schedulers.compat.diffusers.variance_preserving import DDIMScheduler, DDPMScheduler
 
 __all__ = [
+    "CosineDPMSolverMultistepScheduler",
     "DDIMInverseScheduler",
     "DDIMScheduler",
     "DDPMScheduler",
     "DEISMultistepScheduler",
     "DPMSolverMultistepInverseScheduler",
     "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
     "DPMSolverSinglestepScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "EDMEulerScheduler",
     "EulerAncestralDiscreteScheduler",
     "EulerDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
     "HeunDiscreteScheduler",
+    "IPNDMScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
     "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "LTXEulerAncestralRFScheduler",
     "PNDMScheduler",
     "SASolverScheduler",
     "SchedulerOutput",

@@ -69,9 +69,13 @@ class SchedulerBase(Configured):
         self.betas = tables.betas(config, self._beta_schedules)
         self.alphas: NDArray[np.float32] = 1 - self.betas
         self.alphas_cumprod = tables.alphas_cumprod(self.betas)
+        self._begin_steps()
+        self._threshold()
+
+    def _begin_steps(self) -> None:
+        """Begin with no step made."""
         self._steps_made: dict[Any, Any] = {}
         self._grids = Grids()
-        self._threshold()
 
     def __len__(self) -> int:
         return int(self.config.num_train_timesteps)

@@ -221,7 +221,7 @@ class DPMSolverMultistepScheduler(Exponential):
     >>> scheduler = DPMSolverMultistepScheduler(use_karras_sigmas=True)
     >>> scheduler.set_timesteps(4)
     >>> scheduler.timesteps
-    array([999, 746, 282,   0])
+    array([999, 775, 301,   0])
     >>> x = np.array([[1.0, -2.0]])
     >>> for t in scheduler.timesteps:
     ...     x = scheduler.step(0.5 * x, t, x).prev_sample

@@ -11,6 +11,7 @@ from schedulers import _checks
 from schedulers.compat.diffusers.base import CLEAN
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.exponential import SOLVER_TYPES, Exponential, Rows, final_orders
+from schedulers.compat.diffusers.grids import remapping
 from schedulers.compat.diffusers.variance_preserving import VariancePreserving
 from schedulers.methods.ddim import ddim_rows
 from schedulers.methods.multistep import exponential_adams
@@ -155,6 +156,8 @@ class DPMSolverMultistepInverseScheduler(Exponential):
 
     def _spaced(self, steps: int, shift: float) -> tuple[Floats, Floats]:
         times, sigmas = super()._spaced(steps, shift)
+        if steps == 1 and remapping(self.config):
+            return np.zeros(1), self._training[:1]
         return (times, sigmas) if self._by_time() else (times[::-1], sigmas[::-1])
 
     def _by_times(self, steps: int) -> Floats:

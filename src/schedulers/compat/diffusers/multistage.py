@@ -27,8 +27,8 @@ class Multistage(SchedulerBase):
     # Index in `timesteps` of the last row that was taken.
     _row_taken: int
 
-    def _set_up(self) -> None:
-        super()._set_up()
+    def _begin_steps(self) -> None:
+        super()._begin_steps()
         self._runs = Runs()
 
     def _set_levels(self, levels: tuple[Level, ...], device: Any, dtype: Any) -> None:
@@ -84,13 +84,14 @@ class Multistage(SchedulerBase):
         denoised: bool = True,
         generator: Any = None,
         variance_noise: Any = None,
+        s_noise: float = 1.0,
     ) -> Any:
         """Take the row that comes next in the sample's run, and return what came of it."""
         run, state = self._run(sample, t)
         stage, noise = state.tableau.stages[state.index], None
         if stage.c or self._always_draws:
             place = stage_place(state.index, state.tableau.spans[state.index])
-            noise = stage.c, fresh(generator, variance_noise, state, place)
+            noise = s_noise * stage.c, fresh(generator, variance_noise, state, place)
         after = self._take(state, output, threshold, noise)
         self._row_taken = len(self._times) - state.tableau.nfe + state.index
         result = self._returned(after, denoised)
