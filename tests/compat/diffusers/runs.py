@@ -11,8 +11,8 @@ Then
    large as sigma is there, up to thousands): the rounding is not ours;
 3. the times and the first sigma are those of the run in float64, to float32's rounding.
 
-A run of DPM2 in float64 has the peer's float32 levels and times in the middle of its steps: there
-RTOL takes the place of RTOL64.
+In the middle of DPM2's steps the peer has levels and times of logarithms in float32, in both of its
+runs: there both tolerances are 2 RTOL.
 
 Distances are relative to the largest element of the sample, or to the unit noise that it was made
 of where that is larger.
@@ -62,8 +62,9 @@ def check(case, sample, sample64, timesteps, init_noise_sigma):
     def distance(a, b):
         return np.abs(np.asarray(a, np.float64) - b).max() / scale
 
-    assert distance(x64, sample64) <= (RTOL64 if between == 1 else RTOL)
+    assert distance(x64, sample64) <= (RTOL64 if between == 1 else 2 * RTOL)
     spacing = ROUNDING * np.abs(space.wave(0)).max() * init_noise_sigma / scale
-    assert distance(x, sample) <= RTOL or distance(x, sample64) <= max(
+    close = RTOL if between == 1 else 2 * RTOL
+    assert distance(x, sample) <= close or distance(x, sample64) <= max(
         distance(sample, sample64), spacing
     )

@@ -58,7 +58,8 @@ class KSampler(Multistage, VarianceExploding):
         self.sigmas = np.array([*(stage.level.sigma for stage in stages), 0.0], np.float32)
 
     def _middle(self, sigma: float) -> Level:
-        """Return the level at a sigma between two of the grid, as the model is told it."""
+        """Return the level at a sigma between two of the grid, in float32 as those are."""
+        sigma = float(np.float32(sigma))
         (t,) = times_of(np.array([sigma]), self._training).astype(np.float32).tolist()
         return Level(t, 1.0, sigma)
 
