@@ -3,6 +3,7 @@
 import math
 import sys
 from importlib.util import find_spec
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from compat.k_diffusion.cases import (
     GRIDS,
     SHAPE,
     SIGMAS,
+    first_sigma,
     in_order,
     inputs,
     model,
@@ -33,20 +35,28 @@ SAMPLERS = ["sample_euler", "sample_euler_ancestral", "sample_heun"]
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 
 
-def run(sampler, x, sigmas, options, noise, dtype="float32"):
-    sample, sigmas = getattr(kd, sampler), np.array(sigmas, dtype)
-    return record(sample, x.astype(dtype), sigmas, options, in_order(noise))
+def run(sampler, x, levels, options, noise, dtype="float32"):
+    sample = getattr(kd, sampler)
+    if not isinstance(levels, tuple):
+        levels = np.array(levels, dtype)
+    noises = in_order(noise) if "noise_sampler" in signature(sample).parameters else None
+    return record(sample, x.astype(dtype), levels, options, noises)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CASES)
-def test_samples_are_k_diffusions(case):
-    sampler, grid, options = CASES[case]
-    sigmas = GRIDS[grid]
-    result = run(sampler, sigmas[0] * GOLDEN["x"], sigmas, options, GOLDEN["noise"])
-    assert result.x.dtype == np.float32
-    assert relative_error(result.x, GOLDEN[case]) < 1e-5
-    np.testing.assert_allclose(result.sigma_hat, GOLDEN[f"{case}/sigma_hat"], rtol=1e-6)
-    assert result.i == list(range(len(sigmas) - 1))
+def test_samples_are_k_diffusions(case, dtype):
+    sampler, levels, options = CASES[case]
+    x = first_sigma(levels) * GOLDEN["x"]
+    result = run(sampler, x, levels, options, GOLDEN["noise"], dtype)
+    assert result.x.dtype == dtype
+    assert relative_error(result.x, GOLDEN[case]) < {"float64": 1e-10, "float32": 1e-5}[dtype]
+    np.testing.assert_allclose(
+        result.sigma_hat,
+        GOLDEN[f"{case}/sigma_hat"],
+        rtol={"float64": 1e-10, "float32": 1e-6}[dtype],
+    )
+    assert result.i == list(range(len(result.sigma_hat)))
 
 
 @pytest.mark.parametrize("name", SIGMAS)
