@@ -27,7 +27,10 @@ GRIDS = {
 }
 # sigma_min and sigma_max of samplers that choose their levels; for sample_dpm_fast n as well.
 ENDS = {"falling": (0.05, 12.0), "rising": (9.0, 0.05), "short": (2.0, 3.0)}
-EVALUATIONS = {f"{name}{n}": (*ENDS[name], n) for name in ENDS for n in (1, 2, 3, 4, 5, 9)}
+EVALUATIONS = {
+    **{f"falling{n}": (*ENDS["falling"], n) for n in (1, 2, 3, 4, 5, 9)},
+    "rising5": (*ENDS["rising"], 5),
+}
 CHURN = {
     "no_churn": {},
     "churn": {"s_churn": 2.0, "s_noise": 1.007},
