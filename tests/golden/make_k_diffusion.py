@@ -16,7 +16,18 @@ from unittest import mock
 
 import numpy as np
 
-from compat.k_diffusion.cases import CASES, SIGMAS, first_sigma, in_order, inputs, record
+from compat.k_diffusion.cases import (
+    CAPPED,
+    CASES,
+    FINE_STARTS,
+    SIGMAS,
+    fine_start,
+    first_sigma,
+    in_order,
+    inputs,
+    record,
+    unit_gaussian,
+)
 
 
 def peer():
@@ -62,12 +73,26 @@ def run_peer(sampler, x, levels, options, noise, dtype):
 
 
 def main():
+    import torch
+
     x, noise = inputs()
     written = {"x": x, "noise": noise}
     for name, (sampler, levels, options) in CASES.items():
         result = run_peer(sampler, first_sigma(levels) * x, levels, options, noise, "float64")
         written[name] = result.x
         written[f"{name}/sigma_hat"] = result.sigma_hat
+    for name, n in FINE_STARTS.items():
+        with precision("float64"):
+            x_0 = peer().sample_dpmpp_3m_sde(
+                unit_gaussian,
+                torch.tensor(10.0 * x),
+                torch.tensor(fine_start(n)),
+                disable=True,
+                eta=0.0,
+            )
+        written[name] = x_0.numpy()
+    sampler, levels, options = CAPPED
+    written["capped"] = run_peer(sampler, levels[0] * x, levels, options, noise, "float64").x
     for name, (function, arguments) in SIGMAS.items():
         with precision("float64"):
             written[f"sigmas/{name}"] = getattr(peer(), function)(*arguments).numpy()

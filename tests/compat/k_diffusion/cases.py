@@ -1,5 +1,6 @@
 """What k-diffusion and its counterpart here are both run on."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +105,9 @@ CASES = {
     for name, options in its.items()
     if _is_peers(sampler, grid, options)
 }
+# Where k-diffusion's formula is not right: what it makes of these is kept beside the exact answer.
+FINE_STARTS = {f"third_order{n}": n for n in (80, 160)}
+CAPPED = ("sample_dpm_2_ancestral", [5.0, 1.5], {"eta": 4.0})
 SIGMAS = {
     "karras": ("get_sigmas_karras", (7, 0.03, 14.6)),
     "karras_rho": ("get_sigmas_karras", (5, 0.02, 80.0, 3.0)),
@@ -120,6 +124,21 @@ def inputs(seed=0):
     """Return a sample of unit variance, and noises."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal(SHAPE), rng.standard_normal((NOISES, *SHAPE))
+
+
+def unit_gaussian(x, sigma):
+    """Return the exact denoised estimate of N(0, 1)."""
+    return x / (1.0 + sigma.reshape(-1, 1, 1) ** 2)
+
+
+def fine_start(n):
+    """Return levels uniform in log sigma, but for two first steps of the square of their length.
+
+    So the start of a multistep method, of lower order, does not show.
+    """
+    h = math.log(10.0 / 0.3) / n
+    logs = [0.0, h**2, 2.0 * h**2, *(k * h for k in range(1, n + 1))]
+    return [10.0 * math.exp(-u) for u in logs]
 
 
 def first_sigma(levels):

@@ -92,8 +92,8 @@ def sample_dpmpp_sde(
 
         sqrt((1 / s_1**2 - 1 / s**2) / (1 / s'**2 - 1 / s**2)).
 
-    The default noise has it, and then the law of Gaussian data converges in order 2. With another
-    correlation, such as none or that of a path W(s), it converges in order 1.
+    The default noise has it. Then the law of Gaussian data converges in order 2, and with
+    independent noises in order 1.
 
     Parameters
     ----------
