@@ -85,16 +85,19 @@ def levels_of(sampler):
     return {name: grid for name, grid in GRIDS.items() if name not in left_out}
 
 
-def _is_peers(sampler, grid, options):
-    """Whether k-diffusion's formula is right there; where it is not, see test_differences.py."""
-    if grid == "one_step" and sampler in ("sample_dpmpp_2m_sde", "sample_dpmpp_3m_sde"):
-        return False  # an UnboundLocalError
-    if sampler == "sample_dpm_2_ancestral" and options.get("eta", 1.0) > 1.0:
-        return False
-    if sampler == "sample_dpmpp_3m_sde":  # from the third step on that does not end clean
-        return len(GRIDS[grid]) < 4
+def is_peers(sampler, levels, options):
+    """Whether k-diffusion can run this, and by the right formula: if not, see test_differences.py.
+
+    `levels` are as for `record`.
+    """
+    if sampler == "sample_dpm_2_ancestral":
+        return options.get("eta", 1.0) <= 1.0
+    if sampler in ("sample_dpmpp_2m_sde", "sample_dpmpp_3m_sde"):
+        steps = len(levels) - 1
+        inner = steps - (levels[-1] == 0.0)  # those that do not end clean
+        return (inner or not steps) and (sampler == "sample_dpmpp_2m_sde" or inner < 3)
     if sampler in OWN_LEVELS:
-        return not (grid.startswith("rising") and options.get("eta"))
+        return not (levels[0] > levels[1] and options.get("eta"))
     return True
 
 
@@ -103,7 +106,7 @@ CASES = {
     for sampler, its in OPTIONS.items()
     for grid, levels in levels_of(sampler).items()
     for name, options in its.items()
-    if _is_peers(sampler, grid, options)
+    if is_peers(sampler, levels, options)
 }
 # Where k-diffusion's formula is not right: what it makes of these is kept beside the exact answer.
 FINE_STARTS = {f"third_order{n}": n for n in (80, 160)}
@@ -158,10 +161,10 @@ def record(sample, x, levels, options, noise_sampler=None):
         model, x, *levels, {"shift": 0.5}, lambda info: told.append(dict(info)), True, **options
     )
     return SimpleNamespace(
-        x=np.array(x_0),
+        x=_numpy(x_0),
         i=[info["i"] for info in told],
         **{
-            name: np.array([np.array(info[key]) for info in told])
+            name: np.array([_numpy(info[key]) for info in told])
             for name, key in [
                 ("seen", "x"),
                 ("sigma", "sigma"),
@@ -170,6 +173,10 @@ def record(sample, x, levels, options, noise_sampler=None):
             ]
         },
     )
+
+
+def _numpy(array):
+    return array.numpy() if hasattr(array, "numpy") else np.array(array)
 
 
 def in_order(noise, convert=lambda z: z):
