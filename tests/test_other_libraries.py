@@ -128,12 +128,14 @@ def test_gradients_flow_through_a_run_in_torch(name):
     assert torch.autograd.gradcheck(loss, (x, gain))  # against finite differences
 
 
-@pytest.mark.parametrize("sampler", ["sample_euler", "sample_euler_ancestral", "sample_heun"])
+@pytest.mark.parametrize(
+    "sampler", ["sample_euler", "sample_euler_ancestral", "sample_heun", "sample_dpmpp_sde"]
+)
 @pytest.mark.parametrize("given", ["numpy", "own", "list"])
 def test_k_diffusions_samplers_take_them(library, sampler, given):
     x, noise = inputs()
     x, levels, seen = 12.0 * x, GRIDS["clean"], []
-    options = {} if "ancestral" in sampler else {"s_churn": 3.0}
+    options = {"s_churn": 3.0} if sampler in ("sample_euler", "sample_heun") else {}
     exact = getattr(kd, sampler)(
         denoised_model, x, levels, **options, noise_sampler=lambda *_: noise[0]
     )
@@ -154,11 +156,31 @@ def test_k_diffusions_samplers_take_them(library, sampler, given):
     assert isinstance(fresh, library.kind)
 
 
-def test_k_diffusions_samplers_cut_gradients_in_torch():
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_k_diffusions_adaptive_sampler_takes_them(library, eta):
+    x, noise = inputs()
+    exact, got = (
+        kd.sample_dpm_adaptive(
+            denoised_model, convert(12.0 * x), 0.1, 12.0, eta=eta, noise_sampler=sampler
+        )
+        for convert, sampler in [
+            (np.array, lambda *_: noise[0]),
+            (library.array, lambda *_: library.array(noise[0])),
+        ]
+    )
+    assert isinstance(got, library.kind)
+    assert relative_error(library.numpy(got), exact) < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("sampler", "levels"),
+    [("sample_heun", (GRIDS["clean"],)), ("sample_dpm_adaptive", (0.1, 12.0))],
+)
+def test_k_diffusions_samplers_cut_gradients_in_torch(sampler, levels):
     torch = pytest.importorskip("torch")
     gain = torch.tensor(1.0, requires_grad=True)
     x = torch.tensor(12.0 * inputs()[0])
-    x_0 = kd.sample_heun(lambda x, s: gain * denoised_model(x, s), x, GRIDS["clean"])
+    x_0 = getattr(kd, sampler)(lambda x, s: gain * denoised_model(x, s), x, *levels)
     assert not x_0.requires_grad
     assert torch.is_grad_enabled()
 

@@ -36,15 +36,21 @@ def dpm_solver_rows(
         h = log_snr_step(now, then)
         between = [level_at(now.karras * math.exp(-h * part / order)) for part in range(1, order)]
         if order == 2:
-            yield from _second(now, between[0], then)
+            yield from second_order_step(now, between[0], then)
         else:
             yield from _third(now, between[0], between[1], then, h)
 
 
-def _second(now: Level, middle: Level, then: Level) -> Iterator[Stage]:
-    """DPM-Solver-2 (Lu et al. 2022, Algorithm 1): Euler to the middle in lambda, and its slope."""
+def second_order_step(now: Level, middle: Level, then: Level, r: float = 0.5) -> Iterator[Stage]:
+    """DPM-Solver-2 (Lu et al. 2022): Euler to r of the step in lambda, and the slope there.
+
+    x' = (alpha' / alpha) x - sigma' E (e + (e_1 - e) / (2 r)), E = exp(h) - 1; r = 1/2 is
+    Algorithm 1.
+    """
     yield Stage(now, a=(middle.alpha,), b=(middle.sigma,), ends_step=False)
-    yield Stage(middle, a={1: then.alpha}, b={0: stretch(now, then), 1: then.alpha * now.karras})
+    c = stretch(now, then) / (2.0 * r)
+    b = {0: c, 1: then.alpha * now.karras + stretch(now, then) - c}
+    yield Stage(middle, a={1: then.alpha}, b=b)
 
 
 def _third(now: Level, first: Level, second: Level, then: Level, h: float) -> Iterator[Stage]:

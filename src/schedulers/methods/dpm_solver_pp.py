@@ -74,7 +74,7 @@ def _step(now: Level, then: Level, lowest: float, order: int, level_at: LevelAt)
     2S has its middle at r = 1/2, or at the sigma `lowest` where that is above.
     """
     h = log_snr_step(now, then)
-    if order == 1 or math.isinf(h):
+    if order == 1 or math.isinf(h) or h == 0.0:
         yield Stage(now, a=(then.alpha,), b=(then.sigma,))
         return
 

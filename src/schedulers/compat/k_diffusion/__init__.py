@@ -22,6 +22,14 @@ Where this differs from k-diffusion 0.1.1:
   step that needs some.
 """
 
+from schedulers.compat.k_diffusion.dpm_solver import sample_dpm_adaptive, sample_dpm_fast
+from schedulers.compat.k_diffusion.dpm_solver_pp import (
+    sample_dpmpp_2m,
+    sample_dpmpp_2m_sde,
+    sample_dpmpp_2s_ancestral,
+    sample_dpmpp_3m_sde,
+    sample_dpmpp_sde,
+)
 from schedulers.compat.k_diffusion.grids import (
     get_sigmas_exponential,
     get_sigmas_karras,
@@ -29,9 +37,12 @@ from schedulers.compat.k_diffusion.grids import (
     get_sigmas_vp,
 )
 from schedulers.compat.k_diffusion.sampling import (
+    sample_dpm_2,
+    sample_dpm_2_ancestral,
     sample_euler,
     sample_euler_ancestral,
     sample_heun,
+    sample_lms,
 )
 
 __all__ = [
@@ -39,7 +50,17 @@ __all__ = [
     "get_sigmas_karras",
     "get_sigmas_polyexponential",
     "get_sigmas_vp",
+    "sample_dpm_2",
+    "sample_dpm_2_ancestral",
+    "sample_dpm_adaptive",
+    "sample_dpm_fast",
+    "sample_dpmpp_2m",
+    "sample_dpmpp_2m_sde",
+    "sample_dpmpp_2s_ancestral",
+    "sample_dpmpp_3m_sde",
+    "sample_dpmpp_sde",
     "sample_euler",
     "sample_euler_ancestral",
     "sample_heun",
+    "sample_lms",
 ]
