@@ -183,3 +183,19 @@ def in_order(noise, convert=lambda z: z):
     """Return a noise sampler that gives the noises one after the other."""
     noises = iter(noise)
     return lambda *_: convert(next(noises))
+
+
+def correlated(clock, impulses):
+    """Return noise that is increments of a path W(clock(sigma)), made of independent impulses."""
+    part, middle = None, None
+
+    def noise_sampler(sigma, sigma_next):
+        nonlocal part, middle
+        if part is None:
+            part, middle = next(impulses), sigma_next
+            return part
+        r = (clock(middle) - clock(sigma)) / (clock(sigma_next) - clock(sigma)) if clock else 0.0
+        z, part = math.sqrt(r) * part + math.sqrt(1.0 - r) * next(impulses), None
+        return z
+
+    return noise_sampler

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compat.k_diffusion.cases import CAPPED, FINE_STARTS, fine_start, model, unit_gaussian
+from compat.k_diffusion.cases import (
+    CAPPED,
+    FINE_STARTS,
+    correlated,
+    fine_start,
+    model,
+    unit_gaussian,
+)
 from kit import relative_error
 from schedulers.compat import k_diffusion as kd
 from schedulers.compat.k_diffusion.running import default_noise_sampler
@@ -45,22 +52,6 @@ def test_a_single_step_to_the_clean_level_is_no_error(sampler):
     x = 5.0 * GOLDEN["x"]
     x_0 = getattr(kd, sampler)(model, x, [5.0, 0.0], disable=True)
     np.testing.assert_allclose(x_0, model(x, np.full(3, 5.0)), rtol=1e-12)
-
-
-def correlated(clock, impulses):
-    """Return noise that is increments of a path W(clock(sigma)), made of independent impulses."""
-    part, middle = None, None
-
-    def noise_sampler(sigma, sigma_next):
-        nonlocal part, middle
-        if part is None:
-            part, middle = next(impulses), sigma_next
-            return part
-        r = (clock(middle) - clock(sigma)) / (clock(sigma_next) - clock(sigma)) if clock else 0.0
-        z, part = math.sqrt(r) * part + math.sqrt(1.0 - r) * next(impulses), None
-        return z
-
-    return noise_sampler
 
 
 def sde_law_error(steps, clock, r):
