@@ -63,6 +63,7 @@ def configured(init: Init) -> Init:
         given = list(bound.arguments)
         bound.apply_defaults()
         values = dict(bound.arguments)
+        values |= values.pop("kwargs", {})
         del values["self"]
         defaulted = [name for name in values if name not in given]
         self._internal_dict = Config({**private, **values, _DEFAULTED: defaulted})
