@@ -146,3 +146,18 @@ def test_what_the_callback_does_to_an_adaptive_runs_sample_is_not_the_runs():
         for each in (None, callback)
     ]
     np.testing.assert_array_equal(*runs)
+
+
+def test_the_log_likelihood_is_the_gaussians():
+    x, noised = inputs()[0], 1.0 + 0.1**2
+    calls = []
+
+    def watched(x, sigma):
+        calls.append(sigma)
+        return unit_gaussian(x, sigma)
+
+    log_p, info = kd.log_likelihood(watched, x, 0.1, 400.0, atol=1e-6, rtol=1e-6)
+    # One probe is exact for a derivative that is a multiple of the identity.
+    exact = -0.5 * (x**2 / noised + math.log(2.0 * math.pi * noised)).sum((1, 2))
+    np.testing.assert_allclose(log_p, exact, atol=1e-3)  # 1 / 400**2 of the end's variance is left
+    assert info == {"fevals": len(calls)}

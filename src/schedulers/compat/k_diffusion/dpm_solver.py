@@ -210,7 +210,8 @@ def sample_dpm_adaptive(
     >>> x_0, info = sample_dpm_adaptive(model, x, 0.01, 80.0, **options)
     >>> x_0.round(2)
     array([[ 1. , -0.5]])
-    >>> info
+    >>> sorted(info)
+    ['n_accept', 'n_reject', 'nfe', 'steps']
     """
     (first, last), order = ends(sigma_min, sigma_max), _checks.between("order", order, 2, 3)
     eta = amount(eta, (first, last))
