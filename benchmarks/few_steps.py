@@ -2,9 +2,9 @@
 
     python benchmarks/few_steps.py
 
-The network is `examples/digits.onnx`, without a class. The flow is followed by 400 steps of PLMS
-on a Karras grid, which agree with 1000 steps of DDIM to 0.001. Distances are root mean squares over
-the pixels of 200 samples, which lie between -1 and 1.
+The network is `examples/digits.onnx`, without a class. The flow is followed by 400 steps of Heun's
+method on a Karras grid, which agree with 1000 steps of DDIM to 0.001. Distances are root mean
+squares over the pixels of 200 samples, which lie between -1 and 1.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ SCHEDULERS: dict[str, Scheduler] = {
         ("Heun", Heun, {}),
         ("PLMS, order 2", PLMS, {"order": 2}),
         ("PLMS, order 3", PLMS, {"order": 3}),
-        ("PLMS, order 4", PLMS, {"order": 4}),
+        ("PLMS", PLMS, {}),
+        ("PLMS, order 2, constant", PLMS, {"order": 2, "weights": "constant"}),
+        ("PLMS, order 3, constant", PLMS, {"order": 3, "weights": "constant"}),
+        ("PLMS, constant", PLMS, {"weights": "constant"}),
     )
-    for spacing in ("trailing", "karras")
+    for spacing in ("trailing", "leading", "karras", "log_snr")
 }
 
 
@@ -44,15 +47,15 @@ def main() -> None:
         x = x.astype(np.float32)
         return session.run(None, {"x": x, "t": per_sample(t, x), "label": labels})[0]
 
-    exact = PLMS(SCHEDULE, spacing="karras").sample(denoiser, x_T, steps=400)
-    print("evaluations" + "".join(f"{n:8d}" for n in EVALUATIONS))
+    exact = Heun(SCHEDULE, spacing="karras").sample(denoiser, x_T, steps=400)
+    print(f"{'evaluations':34s}" + "".join(f"{n:8d}" for n in EVALUATIONS))
     for name, scheduler in SCHEDULERS.items():
         cells = []
         for n in EVALUATIONS:
             steps = (n + 1) // 2 if isinstance(scheduler, Heun) else n
             off = scheduler.sample(denoiser, x_T, steps=steps) - exact
             cells.append(f"{np.sqrt(np.mean(off**2)):8.3f}")
-        print(f"{name:24s}" + "".join(cells))
+        print(f"{name:34s}" + "".join(cells))
 
 
 if __name__ == "__main__":

@@ -91,8 +91,13 @@ def random_method(rng):
         (sc.LCM, {"timestep_scaling": None}, 1, ("check_marginals",)),
         (sc.TCD, {"gamma": rng.uniform(0.05, 1.0)}, 1, TIMED),
         (sc.Restart, {"restarts": restarts}, 2, ("check_scale", "check_marginals")),
-        (sc.PLMS, {"order": order, "startup": startup}, min(order, 2), ()),
-    ][rng.integers(22)]
+        (sc.PLMS, {"startup": startup, "weights": "constant"}, 2, ()),
+        (sc.RES, {"order": 2 + large, "singlestep": bool(rng.integers(2))}, 2, ()),
+        (sc.SASolver, {"predictor_order": order, "corrector_order": solver_order}, 1, ()),
+        (sc.SASolver, {"predictor_order": order, "tau": rng.uniform(0.0, 1.5)}, 1, ()),
+        (sc.DPMSolverPP, {"singlestep": True, "sde": True, "eta": rng.uniform(0.0, 1.0)}, 2, ()),
+        (sc.UniPC, {"order": order, "predicts": str(rng.choice(["data", "noise"]))}, 1, ()),
+    ][rng.integers(27)]
 
 
 def random_case(seed):

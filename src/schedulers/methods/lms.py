@@ -85,10 +85,11 @@ class LMS(Scheduler):
 
     With s Karras's sigma and y = x / alpha, dy/ds = e (Karras et al. 2022, eq. 4). A step
     integrates the polynomial in s through the last `order` noise estimates exactly. On a grid that
-    is uniform in s it has the weights of `PLMS`. One evaluation a step; deterministic. The first
-    steps have lower orders, as there are no earlier estimates, so the error falls with order 2 in
-    a run from the first level, and the later steps have order `order`. Other names: "LMS",
-    LMSDiscreteScheduler, rho-AB-DEIS.
+    is uniform in s it has the constant weights of `PLMS`. One evaluation a step; deterministic. The
+    first steps have lower orders, as there are no earlier estimates, so the error falls with order
+    2 in a run from the first level, and the later steps have order `order`. A last step to 0 that
+    is much longer than those before it, as on a Karras grid of hundreds of steps, extrapolates far
+    and multiplies rounding errors. Other names: "LMS", LMSDiscreteScheduler, rho-AB-DEIS.
 
     Parameters
     ----------
