@@ -137,7 +137,7 @@ def sample_dpm_adaptive(
     noise_sampler: NoiseSampler | None = None,
     return_info: bool = False,
 ) -> Array:
-    """Run DPM-Solver-12 or -23, whose steps depend on the data (Lu et al. 2022, appendix C.1).
+    """Run DPM-Solver-12 or -23, whose steps depend on the data (Lu et al. 2022, appendix C).
 
     This is the one sampler here whose levels are not known before a run, so it has no tableau. A
     step of length h in log sigma is taken in two orders, by the same evaluations. Their difference
