@@ -23,10 +23,10 @@ from schedulers.compat.k_diffusion.arguments import (
     level,
 )
 from schedulers.compat.k_diffusion.running import (
-    default_noise_sampler,
     draw,
     progress,
     run,
+    sampler_for,
     without_gradients,
 )
 from schedulers.engine.arrays import cast, weighted_sum
@@ -137,7 +137,7 @@ def sample_dpm_adaptive(
     noise_sampler: NoiseSampler | None = None,
     return_info: bool = False,
 ) -> Array:
-    """Run DPM-Solver-12 or -23, whose steps depend on the data (Lu et al. 2022, appendix C.1).
+    """Run DPM-Solver-12 or -23, whose steps depend on the data (Lu et al. 2022, appendix C).
 
     This is the one sampler here whose levels are not known before a run, so it has no tableau. A
     step of length h in log sigma is taken in two orders, by the same evaluations. Their difference
@@ -223,7 +223,7 @@ def sample_dpm_adaptive(
     call = Call(model, x, extra_args, callback, disable, s_noise, noise_sampler)
     _checks.boolean("return_info", return_info)
     carried, dtype = call.begin()
-    sampler = noise_sampler or default_noise_sampler(carried)
+    sampler = sampler_for(call, carried, bool(eta))
     info = {"steps": 0, "nfe": 0, "n_accept": 0, "n_reject": 0}
     now, before = level(first), carried
     with without_gradients(x):

@@ -55,9 +55,9 @@ def log_likelihood(
     >>> log_p.round(3)
     array([-0.919, -1.419])
     """
-    last, first = ends(sigma_min, sigma_max)
-    if not first < last:
-        raise ValueError(f"sigma_min must be below sigma_max, got {first!r} and {last!r}")
+    high, low = ends(sigma_min, sigma_max)
+    if not low < high:
+        raise ValueError(f"sigma_min must be below sigma_max, got {low!r} and {high!r}")
     tolerances = [_checks.real(*pair, above=0.0) for pair in (("atol", atol), ("rtol", rtol))]
     call = Call(model, x, extra_args, None, True)
 
@@ -68,8 +68,8 @@ def log_likelihood(
         VESchedule(),
         denoiser,
         x,
-        first,
-        last,
+        low,
+        high,
         prediction_type="sample",
         probes=1,
         tolerance=min(tolerances),

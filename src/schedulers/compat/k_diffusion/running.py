@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,8 @@ def run(tableau: Tableau | None, call: Call, sigmas: Array) -> Array:
     carried, dtype = call.begin()
     if tableau is None:
         return cast(carried, dtype)
-    noises = _noises(tableau, carried, sigmas, call)
+    sampler = sampler_for(call, carried, tableau.draws_noise)
+    noises = _noises(tableau, carried, sigmas, sampler, call.s_noise)
     scale, c = tableau.entry
     with without_gradients(call.x):
         if tableau.entry != (1.0, 0.0):
@@ -54,16 +55,17 @@ def _info(sigmas: Array, step: int, state: State, denoised: Array) -> dict[str, 
     }
 
 
-def _noises(tableau: Tableau, x: Array, sigmas: Array, call: Call) -> Iterator[Array]:
+def _noises(
+    tableau: Tableau, x: Array, sigmas: Array, sampler: NoiseSampler, s_noise: float
+) -> Iterator[Array]:
     """Noise of the rows that need some, in order; what is asked for between them is left."""
-    sampler = call.noise_sampler or default_noise_sampler(x)
     asked = list(_asked(tableau, sigmas))
     while asked and not asked[-1][0]:
         asked.pop()
     for needed, sigma, sigma_next in asked:
         z = draw(sampler, sigma, sigma_next, x)
         if needed:
-            yield z * call.s_noise
+            yield z * s_noise
 
 
 def _asked(tableau: Tableau, sigmas: Array) -> Iterator[tuple[bool, Any, Any]]:
@@ -100,17 +102,23 @@ def draw(sampler: NoiseSampler, sigma: Any, sigma_next: Any, x: Array) -> Array:
     return arrays.matching(name, sampler(sigma, sigma_next), x, tuple(x.shape))
 
 
+def sampler_for(call: Call, x: Array, needed: bool) -> Any:
+    """Return what gives the noise of a run; None if nothing is given and none is needed."""
+    return call.noise_sampler or (default_noise_sampler(x) if needed else None)
+
+
 def default_noise_sampler(x: Array) -> NoiseSampler:
     """Return a sampler of standard normal noise, for questions in the order of a run.
 
     It is that of one Brownian path W(1 / sigma**2): the noise from sigma to sigma_next contains
     that to any sigma in between which was asked for just before.
     """
+    fresh = _fresh(x)
     last: tuple[float, float, Array] | None = None
 
     def noise_sampler(sigma: Any, sigma_next: Any) -> Array:
         nonlocal last
-        s, end, z = float(sigma), float(sigma_next), _fresh(x)
+        s, end, z = float(sigma), float(sigma_next), fresh()
         if last is not None and last[0] == s and 0.0 < end < s:
             _, middle, part = last
             r = min((middle**-2 - s**-2) / (end**-2 - s**-2), 1.0)
@@ -121,16 +129,17 @@ def default_noise_sampler(x: Array) -> NoiseSampler:
     return noise_sampler
 
 
-def _fresh(x: Array) -> Array:
+def _fresh(x: Array) -> Callable[[], Array]:
     if _is_tensor(x):
-        return sys.modules["torch"].randn_like(x)
+        return lambda: sys.modules["torch"].randn_like(x)
     try:
-        return Noise.bind(None, x).draw(START)
+        noise = Noise.bind(None, x)
     except TypeError:
         raise TypeError(
             f"noise_sampler must be given for an array of dtype {x.dtype!r}: by default noise is "
             f"drawn for NumPy arrays, PyTorch's tensors and arrays of the array API"
         ) from None
+    return lambda: noise.draw(START)
 
 
 def _is_tensor(x: Array) -> bool:
