@@ -140,6 +140,12 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         self.sigmas = shifted(np.arange(n, 0, -1) / n, own).astype(np.float32)
         self._set_times(self.sigmas * np.float32(n), None)
 
+    def scale_noise(self, sample: Array, timestep: Any, noise: Array | None = None) -> Array:
+        """Noise data to one of `timesteps` for each sample: (1 - sigma) x_0 + sigma noise."""
+        if noise is None:
+            raise ValueError("noise must be an array of the sample's shape, got None")
+        return super().scale_noise(sample, timestep, noise)
+
     @property
     def shift(self) -> float:
         """The shift of the levels."""
