@@ -78,9 +78,8 @@ def digits() -> Model:
         return session.run(None, {"x": x, "t": per_sample(t, x), "label": labels})[0]
 
     grids = "trailing", "karras", "log_snr"
-    return Model(
-        "The network of digits", partial(_made, schedule, {}), grids, denoiser, x_T, sc.Heun
-    )
+    make = partial(_made, schedule, {})
+    return Model("The network of digits", make, grids, denoiser, x_T, (sc.Heun, "karras"))
 
 
 def mixture() -> Model:
@@ -93,9 +92,8 @@ def mixture() -> Model:
     make = partial(_made, schedule, {"prediction_type": "flow"})
     grids = "trailing", partial(sc.grids.shifted, shift=3.0), "flow_karras"
     name = "A mixture of 40 clusters in 64 dimensions, as a flow"
-    return Model(
-        name, make, grids, denoiser, x_T, (partial(sc.DPMSolverPP, order=3), "flow_karras")
-    )
+    reference = partial(sc.DPMSolverPP, order=3), "flow_karras"
+    return Model(name, make, grids, denoiser, x_T, reference)
 
 
 def _made(

@@ -1,7 +1,9 @@
 """One scheduler for several runs: each has its own result, or a clear error."""
 
 import pickle
+import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -30,6 +32,12 @@ def steps_of(scheduler, x, timesteps, seed, copies=False):
         x = scheduler.step(output, t, x, **more).prev_sample
         if copies:
             x = x.copy()
+        yield x
+
+
+def steps_without_scale(scheduler, x):
+    for t in scheduler.timesteps:
+        x = scheduler.step(model(x, t), t, x).prev_sample
         yield x
 
 
@@ -162,17 +170,66 @@ class TestGridChangedInMidRun:
 
 
 @pytest.mark.parametrize("cls", MULTISTAGE)
-class TestWhatCannotBeTold:
+class TestWhichRunASampleBelongsTo:
     def begun(self, cls, steps=3):
         scheduler = cls()
         scheduler.set_timesteps(7)
         *_, x = steps_of(scheduler, np.ones((2, 3)), scheduler.timesteps[:steps], seed=0)
         return scheduler, x, scheduler.timesteps[steps]
 
-    def test_an_unknown_sample_in_mid_grid(self, cls):
-        scheduler, x, t = self.begun(cls)
-        with pytest.raises(ValueError, match=r"sample at timestep .* call set_timesteps before it"):
-            scheduler.step(x, t, x + 1.0)
+    def test_an_unknown_sample_goes_on_with_the_latest_run(self, cls):
+        """As where a loop blends each sample with another: the same as a change in place."""
+        for steps in (1, 3, 4):
+            scheduler, x, t = self.begun(cls, steps)
+            twin, y, _ = self.begun(cls, steps)
+            blended = 0.5 * x + 1.0
+            y[...] = blended
+            np.testing.assert_array_equal(
+                scheduler.step(blended, t, blended).prev_sample, twin.step(y, t, y).prev_sample
+            )
+
+    def test_after_set_timesteps_it_begins_a_run(self, cls):
+        scheduler, x, t = self.begun(cls, steps=3)
+        scheduler.set_timesteps(7)
+        fresh = cls()
+        fresh.set_timesteps(7)
+        np.testing.assert_array_equal(
+            scheduler.step(x, t, x + 1.0).prev_sample, fresh.step(x, t, x + 1.0).prev_sample
+        )
+
+    def test_many_tiles_in_turn(self, cls):
+        scheduler = cls()
+        scheduler.set_timesteps(4)
+        tiles = [np.full((2, 3), 0.1 * k) for k in range(40)]
+        for t in scheduler.timesteps:
+            tiles = [scheduler.step(model(x, t), t, x.copy()).prev_sample for x in tiles]
+        for k in (0, 17, 39):
+            alone = cls()
+            alone.set_timesteps(4)
+            *_, last = steps_without_scale(alone, np.full((2, 3), 0.1 * k))
+            np.testing.assert_array_equal(tiles[k], last)
+
+    def test_threads_have_their_own_runs(self, cls):
+        scheduler = cls()
+        scheduler.set_timesteps(4)
+
+        def blended(scheduler, seed):
+            x = np.random.default_rng(seed).standard_normal((2, 3))
+            for t in scheduler.timesteps:
+                x = 0.5 * scheduler.step(model(x, t), t, x).prev_sample
+            return x
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                ends = list(pool.map(lambda seed: blended(scheduler, seed), range(200)))
+        finally:
+            sys.setswitchinterval(interval)
+        for seed, end in enumerate(ends):
+            alone = cls()
+            alone.set_timesteps(4)
+            np.testing.assert_array_equal(end, blended(alone, seed))
 
     def test_a_sample_at_another_time(self, cls):
         scheduler, x, _ = self.begun(cls)

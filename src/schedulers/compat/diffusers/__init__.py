@@ -18,15 +18,17 @@ True
 What differs from diffusers, which is 0.42.1 here:
 
 - Arrays are NumPy's, PyTorch's or JAX's; `timesteps` is a NumPy array, or a tensor where PyTorch is
-  loaded and `set_timesteps` is given a `device`. PyTorch networks want that one. Times are
-  integers (int64) for DDPM, DDIM and PNDM and float32 for the others, either way.
+  loaded and `set_timesteps` is given a `device`. PyTorch networks want that one. Times are int64 or
+  float32 as there, either way.
 - `generator` may also be an int, a numpy.random.Generator, or whatever a core scheduler's `rng` may
   be. An int names the noise of each step.
-- A scheduler may be used for several runs at a time. Heun's method and PNDM know a run by the
-  sample that they gave it, go on by its own grid, and refuse one that they cannot tell. A step of
-  the others depends on its timestep and the grid that is set: runs of the same grid go side by
-  side, and a sample that a step returned before set_timesteps set another grid is refused. (A copy
-  of it is a sample like any other: it goes on by the new grid.)
+- A scheduler may be used for several runs at a time. The methods whose steps weigh earlier
+  evaluations know a run by the sample that they gave it, and go on by its own grid. A sample that
+  is nobody's, such as one that was blended with another, goes on with the thread's latest run that
+  expects its time and shape, and else begins a run. A step of the other methods depends on its
+  timestep and the grid that is set: runs of the same grid go side by side, and a sample that a step
+  returned before set_timesteps set another grid is refused. (A copy of it is a sample like any
+  other: it goes on by the new grid.)
 - A level beyond the model's, a time that repeats, or an input of the wrong kind is an error.
 - Where a step of diffusers' does not lead where the next one begins, or adds noise to a finished
   sample, the one here is right: see `DDIMScheduler` and `DDPMScheduler`, which have the option
@@ -34,6 +36,7 @@ What differs from diffusers, which is 0.42.1 here:
   "fixed_large_log" (NaN in diffusers, beta here). Trailing times are as many as there are steps.
 - Where alpha is 0, epsilon tells nothing of x_0 and is refused; so is a rise of the sigmas in
   Euler-ancestral sampling.
+- The page "Swap it in" lists where the samples of each class differ, with the reasons.
 """
 
 from schedulers.compat.diffusers.base import SchedulerOutput

@@ -60,9 +60,6 @@ class Multistage(SchedulerBase):
             )
             return run, state
         first = self._first_index(t)
-        begins = self._levels[0].t, None if self._begin is None else self._times[self._begin]
-        if t not in begins:
-            self._runs.check_new(sample, t)
         if first not in self._steps_made:
             self._steps_made[first] = self._tableau(first)
         return None, self._begun(self._steps_made[first], sample)

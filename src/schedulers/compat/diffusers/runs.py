@@ -2,14 +2,18 @@
 
 The interface hands back the sample that it was given, and nothing else that tells a run. So, for
 the methods whose rows weigh earlier evaluations, a run is known by that sample: the very array, or
-one that equals it, at the time that comes next. For the others, whose step depends on its time and
-the grid alone, the sample tells whether the grid is still its run's.
+one that equals it, at the time that comes next. A sample that nobody knows, such as one that was
+blended with another, goes on with the thread's latest run that expects its time and shape. For the
+other methods, whose step depends on its time and the grid alone, the sample tells whether the grid
+is still its run's.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock, get_ident
 from typing import Any
 
 import numpy as np
@@ -18,17 +22,15 @@ from schedulers.engine.state import State
 
 Array = Any
 
-# Runs that may be open at once; one more takes the place of the oldest.
-_OPEN = 32
-
 
 @dataclass(eq=False)
 class Run:
-    """A run that is not over: its state, and the sample that the caller was given."""
+    """A run that is not over: its state, and how to get the sample that the caller was given."""
 
     state: State
-    returned: Array
+    returned: Callable[[], Array]
     epoch: int
+    thread: int
 
 
 class Runs:
@@ -37,55 +39,54 @@ class Runs:
     def __init__(self) -> None:
         self._open: list[Run] = []
         # set_timesteps begins a new epoch: a sample that nobody knows is then a new run's.
-        self.epoch = 0
-        self._dropped = False
+        self._epoch = 0
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Runs, ()  # a copy of the scheduler has returned nothing
 
     def new_epoch(self) -> None:
-        """Take unknown samples for new runs' from now on; the open ones can still go on."""
-        self.epoch += 1
-        self._dropped = False
+        """Take unknown samples for new runs' from now on.
+
+        The open runs can still go on, for as long as their callers keep their samples.
+        """
+        with self._lock:
+            self._epoch += 1
+            for run in self._open:
+                run.returned = _weak(run.returned())
 
     def find(self, sample: Array, t: float) -> Run | None:
-        """Return the run that gave this sample; an error where it is at another time."""
-        same = [run for run in self._open if run.returned is sample]
-        expecting = [run for run in self._open if run.state.t == t]
-        for run in reversed(expecting):
-            if run.returned is sample:
+        """Return the run that a sample goes on with; an error where its own is at another time."""
+        thread, shape = get_ident(), tuple(sample.shape)
+        with self._lock:
+            own = [run for run in self._open if run.returned() is sample]
+            expecting = [run for run in reversed(self._open) if run.state.t == t]
+        for run in expecting:
+            if run in own:
                 return run
-        for run in reversed(expecting):
-            if _equal(run.returned, sample):
-                return run
-        if same:
+        if own:
             raise ValueError(
-                f"timestep must be {same[-1].state.t:g}, which comes next for this sample, got "
+                f"timestep must be {own[-1].state.t:g}, which comes next for this sample, got "
                 f"{t:g}; a new run begins with set_timesteps"
             )
+        mine = [run for run in expecting if run.thread == thread]
+        for run in (*mine, *expecting):
+            if _equal(run.returned(), sample):
+                return run
+        for run in mine:
+            if run.epoch == self._epoch and tuple(run.state.carried.shape) == shape:
+                return run
         return None
-
-    def check_new(self, sample: Array, t: float) -> None:
-        """Refuse to begin a run in mid-grid where it could be one that is open."""
-        shape = tuple(sample.shape)
-        like = [
-            run
-            for run in self._open
-            if run.epoch == self.epoch and tuple(run.returned.shape) == shape
-        ]
-        if like or self._dropped:
-            raise ValueError(
-                f"sample at timestep {t:g} must be one that a step returned, as this method goes "
-                f"on from earlier steps of the same run, of which several may be open: hand back "
-                f"prev_sample, changed in place if it is to be changed; or, for a run that begins "
-                f"here, call set_timesteps before it"
-            )
 
     def keep(self, run: Run | None, state: State, returned: Array) -> None:
         """Note what a run, or None for a new one, has come to."""
-        epoch = self.epoch if run is None else run.epoch
-        rest = [other for other in self._open if other is not run]
-        if not state.done:
-            rest.append(Run(state, returned, epoch))
-        self._dropped = self._dropped or len(rest) > _OPEN
-        self._open = rest[-_OPEN:]
+        epoch = self._epoch if run is None else run.epoch
+        with self._lock:
+            there = [other for other in self._open if other is not run]
+            self._open = [other for other in there if other.returned() is not None]
+            if not state.done:
+                kept = (lambda: returned) if epoch == self._epoch else _weak(returned)
+                self._open.append(Run(state, kept, epoch, get_ident()))
 
 
 class Grids:
@@ -115,7 +116,16 @@ class Grids:
             )
 
 
+def _weak(sample: Array) -> Callable[[], Array]:
+    return (lambda: None) if sample is None else weakref.ref(sample)
+
+
 def _equal(a: Array, b: Array) -> bool:
-    if type(a) is not type(b) or a.dtype != b.dtype or tuple(a.shape) != tuple(b.shape):
+    if (
+        a is None
+        or type(a) is not type(b)
+        or a.dtype != b.dtype
+        or tuple(a.shape) != tuple(b.shape)
+    ):
         return False
     return bool(np.array_equal(a, b) if isinstance(a, np.ndarray) else (a == b).all())
