@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,28 @@ from schedulers.analysis import compare, power_law
 from schedulers.analytic import Gaussian
 from schedulers.grids import SPACINGS
 
-METHODS: dict[str, type[sc.Scheduler]] = {
+METHODS: dict[str, Callable[..., sc.Scheduler]] = {
     "ddpm": sc.DDPM,
     "ddim": sc.DDIM,
     "euler": sc.Euler,
     "euler-ancestral": sc.EulerAncestral,
     "heun": sc.Heun,
     "plms": sc.PLMS,
+    "deis": sc.DEIS,
+    "dpm-solver": sc.DPMSolver,
+    "dpmpp-2m": sc.DPMSolverPP,
+    "dpmpp-3m": partial(sc.DPMSolverPP, order=3),
+    "dpmpp-2s": partial(sc.DPMSolverPP, singlestep=True),
+    "dpmpp-2m-sde": partial(sc.DPMSolverPP, eta=1.0),
+    "dpmpp-sde": partial(sc.DPMSolverPP, singlestep=True, eta=1.0, sde=True),
+    "unipc": sc.UniPC,
+    "sa-solver": sc.SASolver,
+    "res": sc.RES,
+    "dpm2": sc.DPM2,
+    "dpm2-ancestral": sc.DPM2Ancestral,
+    "seeds": sc.SEEDS,
+    "er-sde": sc.ERSDE,
+    "gradient-estimation": sc.GradientEstimation,
 }
 SCHEDULES: dict[str, Callable[[], sc.NoiseSchedule]] = {
     "linear": lambda: sc.DiscreteSchedule(sc.linear_betas(1000)),
