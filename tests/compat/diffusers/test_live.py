@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings, strategies as st
 
+from compat.diffusers import test_solvers as exact
 from compat.diffusers.runs import check, run
 from compat.diffusers.test_loops import ALL, churned_estimate, error, exact_model
 from golden import solvers, space
+from schedulers import FlowSchedule
 from schedulers.analytic import Gaussian
 from schedulers.compat import diffusers as ours
 
@@ -136,6 +138,96 @@ def test_tensors(peer, cls, dtype):
     tolerance = {"float32": 1e-5, "float16": 0.02, "bfloat16": 0.15}[dtype]
     scale = max(1.0, np.abs(samples[0]).max())
     np.testing.assert_allclose(samples[1], samples[0], rtol=0.0, atol=tolerance * scale)
+
+
+class TestWhereItsSolversAreWrong:
+    """The other side of what test_solvers shows."""
+
+    def sampled(self, scheduler, model, steps, count=4000, **more):
+        import torch
+
+        def tensors(x, t):
+            return torch.from_numpy(np.asarray(model(x.numpy(), float(t))))
+
+        scheduler.set_timesteps(steps)
+        x = torch.from_numpy(np.random.default_rng(0).standard_normal((count, 1)))
+        for t in scheduler.timesteps:
+            x = scheduler.step(tensors(x, t), t, x, **more).prev_sample
+        return x.numpy()
+
+    def test_third_order_has_half_a_second_derivative(self, peer):
+        import diffusers
+        import torch
+
+        error = exact.third_order_error(80, diffusers, torch.from_numpy)
+        assert error > 10.0 * exact.third_order_error(80)
+
+    def test_third_order_of_the_sde_has_a_sign_wrong(self, peer):
+        import diffusers
+
+        scheduler = diffusers.DPMSolverSinglestepScheduler(
+            solver_order=3, solver_type="heun", algorithm_type="sde-dpmsolver++"
+        )
+        ours_too = ours.DPMSolverSinglestepScheduler()
+        assert self.sampled(scheduler, exact.discrete_model(ours_too), 60).std() > 1.0  # for 0.5
+
+    def test_a_stochastic_flow_takes_one_share_for_the_other(self, peer):
+        import diffusers
+
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
+            invert_sigmas=True, stochastic_sampling=True
+        )
+        point = Gaussian(mean=2.0, cov=0.0).denoiser(FlowSchedule(), prediction_type="flow")
+        x = self.sampled(scheduler, lambda x, t: -point(x, 1.0 - t / 1000.0), 4)
+        assert np.abs(x - 2.0).max() > 1.0
+
+    def test_ipndm_s_first_step_forgets_the_data(self, peer):
+        import diffusers
+        import torch
+
+        scheduler = diffusers.IPNDMScheduler()
+        scheduler.set_timesteps(4)
+        x, v = torch.ones((1, 1)), torch.full((1, 1), -3.0)  # the data is at 3
+        after = scheduler.step(v, scheduler.timesteps[0], x).prev_sample
+        alpha, beta = float(scheduler.alphas[1]), float(scheduler.betas[1])
+        assert float(after[0, 0]) == pytest.approx(beta)  # and not 3 alpha + beta
+        assert alpha > 0.5
+
+    @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+    def test_dpmpp_sde_on_the_same_path(self, peer, prediction):
+        """With the second noise of a step made of the first, the samples are the same."""
+        import diffusers
+        import torch
+
+        waves, first = space.waves(), []
+
+        def increment(sigma, sigma_next):
+            s, end = float(sigma), float(sigma_next)
+            up = end * np.sqrt(1.0 - (end / s) ** 2)
+            z = next(waves).astype(np.float64)
+            if first:
+                middle, noise = first.pop()
+                shared = (end / middle) ** 2
+                z = (shared * noise + end * np.sqrt(1.0 - shared) * z) / up
+            else:
+                first.append((end, up * z))
+            return torch.from_numpy(z)
+
+        draws = space.waves()
+        theirs = diffusers.DPMSolverSDEScheduler(prediction_type=prediction)
+        here = ours.DPMSolverSDEScheduler(
+            prediction_type=prediction, noise_sampler_seed=lambda like: next(draws).astype(float)
+        )
+        ends = []
+        for scheduler, array in ((theirs, torch.from_numpy), (here, np.asarray)):
+            scheduler.set_timesteps(6)
+            scheduler.noise_sampler = increment
+            x = array(space.wave(0).astype(float) * float(scheduler.init_noise_sigma))
+            for t in scheduler.timesteps:
+                output = space.model(scheduler.scale_model_input(x, t), t)
+                x = scheduler.step(output, t, x).prev_sample
+            ends.append(np.asarray(x))
+        np.testing.assert_allclose(ends[1], ends[0], rtol=0.0, atol=1e-5 * np.abs(ends[0]).max())
 
 
 class TestWhereDiffusersIsWrong:
