@@ -443,7 +443,7 @@ def _one_number(t: Any) -> float:
     """Return a time as a Python number, an integer as an int."""
     if isinstance(t, (int, np.integer)) and not isinstance(t, bool) and abs(int(t)) < 2**53:
         return int(t)
-    if np.ndim(t) == 0 and hasattr(t, "item"):
+    if hasattr(t, "item") and getattr(t, "shape", None) == ():
         t = t.item()
     return _checks.real("t", t)
 

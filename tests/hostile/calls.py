@@ -2,13 +2,11 @@
 
 import importlib
 import inspect
-from functools import partial
 
 import numpy as np
 
 import schedulers as sc
 from schedulers import analysis, analytic, denoisers, editing, grids, interpolate, likelihood
-from schedulers.testing.models import Mixture  # noqa: F401
 
 MODULES = (
     "schedulers",
@@ -26,6 +24,8 @@ RESULTS = {
     *("VariationalBound", "FlowLikelihood", "Scales", "State", "Level"),
     *("NoiseSchedule", "Scheduler", "Distribution", "SPACINGS", "Spacing"),
 }
+# Names that are tested with what makes them.
+HELPERS = set()
 VE, FLOW = sc.VESchedule(), sc.FlowSchedule()
 TRAINED = sc.DiscreteSchedule(sc.linear_betas(100))
 SIGMAS = [4.0, 2.0, 0.0]
@@ -61,68 +61,71 @@ def calls():
 
 
 def _constructors():
-    betas = dict(num_train_timesteps=10, beta_start=0.01, beta_end=0.1)
+    betas = {"num_train_timesteps": 10, "beta_start": 0.01, "beta_end": 0.1}
     for name in ("linear_betas", "scaled_linear_betas", "sigmoid_betas"):
         yield name, (getattr(sc, name), betas)
-    yield "cosine_betas", (sc.cosine_betas, dict(num_train_timesteps=10, s=0.1, max_beta=0.9))
+    yield "cosine_betas", (sc.cosine_betas, {"num_train_timesteps": 10, "s": 0.1, "max_beta": 0.9})
     yield (
         "laplace_betas",
-        (sc.laplace_betas, dict(num_train_timesteps=10, mu=0.1, b=0.5, max_beta=0.9)),
+        (sc.laplace_betas, {"num_train_timesteps": 10, "mu": 0.1, "b": 0.5, "max_beta": 0.9}),
     )
-    yield "rescale_zero_terminal_snr", (sc.rescale_zero_terminal_snr, dict(betas=[0.1, 0.2]))
-    yield "DiscreteSchedule", (sc.DiscreteSchedule, dict(betas=[0.1, 0.2]))
+    yield "rescale_zero_terminal_snr", (sc.rescale_zero_terminal_snr, {"betas": [0.1, 0.2]})
+    yield "DiscreteSchedule", (sc.DiscreteSchedule, {"betas": [0.1, 0.2]})
     yield (
         "DiscreteSchedule.from_alphas_cumprod",
-        (sc.DiscreteSchedule.from_alphas_cumprod, dict(alphas_cumprod=[0.9, 0.5])),
+        (sc.DiscreteSchedule.from_alphas_cumprod, {"alphas_cumprod": [0.9, 0.5]}),
     )
-    yield "VPSchedule", (sc.VPSchedule, dict(beta_min=0.1, beta_max=20.0, t_min=1e-3))
-    yield "VESchedule", (sc.VESchedule, dict(sigma_min=0.1, sigma_max=2.0))
-    yield "FlowSchedule", (sc.FlowSchedule, dict(t_min=1e-3))
-    yield "CosineSchedule", (sc.CosineSchedule, dict(s=0.008, t_min=1e-3))
-    yield "StaticThreshold", (sc.StaticThreshold, dict(limit=1.0, rederive_noise=True))
+    yield "VPSchedule", (sc.VPSchedule, {"beta_min": 0.1, "beta_max": 20.0, "t_min": 1e-3})
+    yield "VESchedule", (sc.VESchedule, {"sigma_min": 0.1, "sigma_max": 2.0})
+    yield "FlowSchedule", (sc.FlowSchedule, {"t_min": 1e-3})
+    yield "CosineSchedule", (sc.CosineSchedule, {"s": 0.008, "t_min": 1e-3})
+    yield "StaticThreshold", (sc.StaticThreshold, {"limit": 1.0, "rederive_noise": True})
     yield (
         "DynamicThreshold",
-        (sc.DynamicThreshold, dict(quantile=0.9, limit=1.0, rederive_noise=True)),
+        (sc.DynamicThreshold, {"quantile": 0.9, "limit": 1.0, "rederive_noise": True}),
     )
-    yield "BrownianPath", (sc.BrownianPath, dict(seeds=1))
+    yield "BrownianPath", (sc.BrownianPath, {"seeds": 1})
     level = sc.Level(2.0, 1.0, 2.0)
     stage = sc.Stage(level, [1.0], [0.0])
-    yield "Stage", (sc.Stage, dict(level=level, a=[1.0], b=[0.5], c=0.0, ends_step=True))
+    yield "Stage", (sc.Stage, {"level": level, "a": [1.0], "b": [0.5], "c": 0.0, "ends_step": True})
     yield (
         "Tableau",
         (
             sc.Tableau,
-            dict(method="m", levels=(level, VE.clean), stages=(stage,), entry=(1.0, 0.0)),
+            {"method": "m", "levels": (level, VE.clean), "stages": (stage,), "entry": (1.0, 0.0)},
         ),
     )
-    yield "Gaussian", (analytic.Gaussian, dict(mean=[1.0, 2.0], cov=[1.0, 2.0]))
-    yield "Gaussian.fit", (analytic.Gaussian.fit, dict(samples=[[1.0], [2.0]], shrinkage=0.5))
+    yield "Gaussian", (analytic.Gaussian, {"mean": [1.0, 2.0], "cov": [1.0, 2.0]})
+    yield "Gaussian.fit", (analytic.Gaussian.fit, {"samples": [[1.0], [2.0]], "shrinkage": 0.5})
     yield (
         "GaussianMixture",
-        (analytic.GaussianMixture, dict(means=[[1.0], [2.0]], std=0.5, weights=[0.5, 0.5])),
+        (analytic.GaussianMixture, {"means": [[1.0], [2.0]], "std": 0.5, "weights": [0.5, 0.5]}),
     )
-    yield "Empirical", (analytic.Empirical, dict(points=[[1.0], [2.0]]))
-    yield "Guided", (_used(denoisers.Guided), dict(conditional=halved, unconditional=halved, scale=2.0))
+    yield "Empirical", (analytic.Empirical, {"points": [[1.0], [2.0]]})
+    yield (
+        "Guided",
+        (_used(denoisers.Guided), {"conditional": halved, "unconditional": halved, "scale": 2.0}),
+    )
     yield (
         "CFGPlusPlus",
         (
             denoisers.CFGPlusPlus,
-            dict(
-                conditional=halved,
-                unconditional=halved,
-                scale=0.5,
-                tableau=DDIM.tableau(sigmas=SIGMAS),
-            ),
+            {
+                "conditional": halved,
+                "unconditional": halved,
+                "scale": 0.5,
+                "tableau": DDIM.tableau(sigmas=SIGMAS),
+            },
         ),
     )
-    yield "EDM", (denoisers.EDM, dict(sigma_data=0.5))
+    yield "EDM", (denoisers.EDM, {"sigma_data": 0.5})
     yield "VE", (denoisers.VE, {})
-    yield "Trained", (denoisers.Trained, dict(schedule=TRAINED, prediction_type="epsilon"))
+    yield "Trained", (denoisers.Trained, {"schedule": TRAINED, "prediction_type": "epsilon"})
     yield (
         "Preconditioned",
         (
             denoisers.Preconditioned,
-            dict(network=halved, scales=denoisers.EDM(), schedule=VE),
+            {"network": halved, "scales": denoisers.EDM(), "schedule": VE},
         ),
     )
     for name, cls in _classes():
@@ -159,17 +162,17 @@ def _used(cls):
 
 
 def _grids():
-    sigmas = dict(n=3, sigma_min=0.1, sigma_max=10.0)
+    sigmas = {"n": 3, "sigma_min": 0.1, "sigma_max": 10.0}
     yield "karras_sigmas", (sc.karras_sigmas, dict(**sigmas, rho=7.0))
     yield "exponential_sigmas", (sc.exponential_sigmas, sigmas)
     yield "polyexponential_sigmas", (sc.polyexponential_sigmas, dict(**sigmas, rho=1.0))
     yield "vp_sigmas", (sc.vp_sigmas, dict(**sigmas, beta_d=19.9, beta_min=0.1))
     yield "beta_sigmas", (sc.beta_sigmas, dict(**sigmas, alpha=0.6, beta=0.6))
     yield "kl_optimal", (grids.kl_optimal, dict(**sigmas, data_std=1.0))
-    yield "align_your_steps", (grids.align_your_steps, dict(n=3, model="sd15"))
+    yield "align_your_steps", (grids.align_your_steps, {"n": 3, "model": "sd15"})
     for schedule in (TRAINED, FLOW):
         of = " of " + type(schedule).__name__
-        times = dict(schedule=schedule, steps=3)
+        times = {"schedule": schedule, "steps": 3}
         for name in ("trailing", "linspace", "quadratic", "simple", "normal", "sgm_uniform"):
             yield name + of, (getattr(grids, name), times)
         yield "ddim_uniform" + of, (grids.ddim_uniform, times)
@@ -179,7 +182,7 @@ def _grids():
         yield "by_flow_time" + of, (grids.by_flow_time, flow)
         quadratic = dict(**times, threshold_noise=0.025, linear_steps=1)
         yield "linear_quadratic" + of, (grids.linear_quadratic, quadratic)
-    shift = dict(schedule=FLOW, steps=3, spacing="trailing", shift_terminal=0.1)
+    shift = {"schedule": FLOW, "steps": 3, "spacing": "trailing", "shift_terminal": 0.1}
     yield "shifted", (grids.shifted, dict(**shift, shift=3.0))
     dynamic = dict(
         **shift,
@@ -194,14 +197,14 @@ def _grids():
 
 
 def _methods():
-    run = dict(steps=None, timesteps=None, sigmas=SIGMAS)
+    run = {"steps": None, "timesteps": None, "sigmas": SIGMAS}
     state = ANCESTRAL.init(np.array([8.0, 4.0]), sigmas=SIGMAS)
     x_T = np.array([8.0, 4.0])
     yield "Scheduler.tableau", (DDIM.tableau, run)
     yield "Scheduler.init", (DDIM.init, dict(x_T=x_T, rng=0, **run))
-    update = dict(output=PAIR, state=state, rng=0, keep_denoised=True)
+    update = {"output": PAIR, "state": state, "rng": 0, "keep_denoised": True}
     yield "Scheduler.update", (ANCESTRAL.update, update)
-    yield "Scheduler.step", (ANCESTRAL.step, dict(denoiser=halved, state=state, rng=0))
+    yield "Scheduler.step", (ANCESTRAL.step, {"denoiser": halved, "state": state, "rng": 0})
     full = dict(denoiser=halved, x_T=x_T, rng=0, **run)
     yield "Scheduler.iterate", (lambda **k: list(ANCESTRAL.iterate(**k)), full)
     more = dict(full, callback=None, progress=False)
@@ -209,94 +212,101 @@ def _methods():
     yield "Scheduler.invert", (DDIM.invert, dict(denoiser=halved, x_0=PAIR, **run))
     noise = dict(shape=(2,), rng=0, dtype=np.float64, **run)
     yield "Scheduler.initial_noise", (DDIM.initial_noise, noise)
-    added = dict(x_0=PAIR, t=1.0, noise=PAIR, rng=None)
+    added = {"x_0": PAIR, "t": 1.0, "noise": PAIR, "rng": None}
     yield "Scheduler.add_noise", (DDIM.add_noise, added)
     yield "Scheduler.add_noise by rng", (DDIM.add_noise, dict(added, noise=None, rng=0))
     for schedule in (TRAINED, VE, FLOW, sc.VPSchedule(), sc.CosineSchedule()):
         of = type(schedule).__name__
         for name in ("alpha", "sigma", "karras_sigma", "log_snr"):
-            yield f"{of}.{name}", (getattr(schedule, name), dict(t=1.0))
-        yield f"{of}.timestep", (schedule.timestep, dict(sigmas=1.0))
-        yield f"{of}.level", (schedule.level, dict(sigma=1.0))
-        yield f"{of}.levels", (schedule.levels, dict(timesteps=[1.0, 0.5]))
+            yield f"{of}.{name}", (getattr(schedule, name), {"t": 1.0})
+        yield f"{of}.timestep", (schedule.timestep, {"sigmas": 1.0})
+        yield f"{of}.level", (schedule.level, {"sigma": 1.0})
+        yield f"{of}.levels", (schedule.levels, {"timesteps": [1.0, 0.5]})
     mixture = analytic.GaussianMixture([1.0, 2.0], std=0.5)
     gaussian = analytic.Gaussian([1.0, 2.0], cov=[1.0, 2.0])
     for data in (mixture, gaussian):
         of = type(data).__name__
-        denoiser = dict(schedule=FLOW, prediction_type="flow")
+        denoiser = {"schedule": FLOW, "prediction_type": "flow"}
         yield f"{of}.denoiser", (data.denoiser, denoiser)
-        yield f"{of}.denoiser()", (data.denoiser(**denoiser), dict(x=PAIR, t=0.5))
-        yield f"{of}.marginal", (data.marginal, dict(schedule=FLOW, t=0.5))
-        yield f"{of}.log_prob", (data.log_prob, dict(x=PAIR))
-        yield f"{of}.score", (data.score, dict(x=PAIR))
-        yield f"{of}.sample", (data.sample, dict(n=2, rng=0))
-    yield "Gaussian.flow", (gaussian.flow, dict(schedule=VE, x=PAIR, t_from=1.0, t_to=0.5))
-    yield "StaticThreshold()", (sc.StaticThreshold(), dict(denoised=PAIR))
-    yield "DynamicThreshold()", (sc.DynamicThreshold(), dict(denoised=PAIR))
-    yield "EDM()", (denoisers.EDM(), dict(sigma=1.0))
-    yield "VE()", (denoisers.VE(), dict(sigma=1.0))
-    yield "Trained()", (denoisers.Trained(TRAINED), dict(sigma=1.0))
+        yield f"{of}.denoiser()", (data.denoiser(**denoiser), {"x": PAIR, "t": 0.5})
+        yield f"{of}.marginal", (data.marginal, {"schedule": FLOW, "t": 0.5})
+        yield f"{of}.log_prob", (data.log_prob, {"x": PAIR})
+        yield f"{of}.score", (data.score, {"x": PAIR})
+        yield f"{of}.sample", (data.sample, {"n": 2, "rng": 0})
+    yield "Gaussian.flow", (gaussian.flow, {"schedule": VE, "x": PAIR, "t_from": 1.0, "t_to": 0.5})
+    yield "StaticThreshold()", (sc.StaticThreshold(), {"denoised": PAIR})
+    yield "DynamicThreshold()", (sc.DynamicThreshold(), {"denoised": PAIR})
+    yield "EDM()", (denoisers.EDM(), {"sigma": 1.0})
+    yield "VE()", (denoisers.VE(), {"sigma": 1.0})
+    yield "Trained()", (denoisers.Trained(TRAINED), {"sigma": 1.0})
     guided = denoisers.Guided(halved, halved, 2.0)
-    yield "Guided()", (guided, dict(x=PAIR, t=1.0))
+    yield "Guided()", (guided, {"x": PAIR, "t": 1.0})
     for name in ("conditional", "unconditional"):
-        networks = dict(conditional=halved, unconditional=halved)
+        networks = {"conditional": halved, "unconditional": halved}
 
         def returned(output, name=name, networks=networks):
             return denoisers.Guided(**{**networks, name: lambda x, t: output}, scale=2.0)(PAIR, 1.0)
 
-        yield f"Guided() of a {name}", (returned, dict(output=PAIR))
+        yield f"Guided() of a {name}", (returned, {"output": PAIR})
     yield (
         "Preconditioned()",
-        (denoisers.Preconditioned(halved, denoisers.EDM()), dict(x=PAIR, t=1.0)),
+        (denoisers.Preconditioned(halved, denoisers.EDM()), {"x": PAIR, "t": 1.0}),
     )
     plus = denoisers.CFGPlusPlus(halved, halved, 0.5, DDIM.tableau(sigmas=SIGMAS))
-    yield "CFGPlusPlus()", (plus, dict(x=PAIR, t=4.0))
-    yield "CFGPlusPlus.guidance", (plus.guidance, dict(t=4.0))
+    yield "CFGPlusPlus()", (plus, {"x": PAIR, "t": 4.0})
+    yield "CFGPlusPlus.guidance", (plus.guidance, {"t": 4.0})
     # What a network, a source of noise and a spacing return.
     yield (
         "denoiser that returns",
-        (lambda output: DDIM.sample(lambda x, t: output, x_T, sigmas=SIGMAS), dict(output=PAIR)),
+        (lambda output: DDIM.sample(lambda x, t: output, x_T, sigmas=SIGMAS), {"output": PAIR}),
     )
     yield (
         "network that returns",
         (
             lambda output: denoisers.Preconditioned(lambda x, c: output, denoisers.EDM())(x_T, 1.0),
-            dict(output=PAIR),
+            {"output": PAIR},
         ),
     )
     yield (
         "rng that returns",
         (
             lambda noise: ANCESTRAL.sample(halved, x_T, sigmas=SIGMAS, rng=lambda like: noise),
-            dict(noise=PAIR),
+            {"noise": PAIR},
         ),
     )
     yield (
         "spacing that returns",
         (
             lambda spacing: sc.DDIM(VE, spacing=lambda schedule, n: spacing).tableau(2),
-            dict(spacing=[2.0, 1.0]),
+            {"spacing": [2.0, 1.0]},
         ),
     )
 
 
 def _functions():
-    run = dict(steps=None, timesteps=None, sigmas=SIGMAS)
+    run = {"steps": None, "timesteps": None, "sigmas": SIGMAS}
     gaussian = analytic.Gaussian([1.0, 2.0], cov=[1.0, 2.0])
     other = analytic.Gaussian([1.0, 2.0], cov=[[2.0, 1.0], [1.0, 2.0]])
-    yield "wasserstein2", (analysis.wasserstein2, dict(p=gaussian, q=other))
-    yield "kl_divergence", (analysis.kl_divergence, dict(p=gaussian, q=other))
-    yield "power_law", (analysis.power_law, dict(side=2, variance=0.25))
+    yield "wasserstein2", (analysis.wasserstein2, {"p": gaussian, "q": other})
+    yield "kl_divergence", (analysis.kl_divergence, {"p": gaussian, "q": other})
+    yield "power_law", (analysis.power_law, {"side": 2, "variance": 0.25})
     law = dict(scheduler=DDIM, data=gaussian, **run)
     yield "output_law", (analysis.output_law, dict(**law, initial="noise"))
     yield "error_budget", (analysis.error_budget, law)
     transfer = dict(scheduler=DDIM, variances=[1.0, 2.0], **run)
     yield "transfer_function", (analysis.transfer_function, transfer)
-    compare = dict(schedulers=[DDIM], data=gaussian, steps=(2, 3))
+    compare = {"schedulers": [DDIM], "data": gaussian, "steps": (2, 3)}
     yield "compare", (analysis.compare, compare)
-    order = dict(scheduler=DDIM, data=gaussian, steps=(5, 10), sigma_min=0.4, sigma_max=60.0, rho=7.0)
+    order = {
+        "scheduler": DDIM,
+        "data": gaussian,
+        "steps": (5, 10),
+        "sigma_min": 0.4,
+        "sigma_max": 60.0,
+        "rho": 7.0,
+    }
     yield "convergence_order", (analysis.convergence_order, order)
-    pair = dict(x=PAIR, y=PAIR[::-1], weight=0.5)
+    pair = {"x": PAIR, "y": PAIR[::-1], "weight": 0.5}
     yield "linear", (interpolate.linear, pair)
     yield "spherical", (interpolate.spherical, pair)
     x_T = np.array([8.0, 4.0])
@@ -304,26 +314,29 @@ def _functions():
     yield "image_to_image", (editing.image_to_image, dict(**edit, x_0=PAIR, strength=0.5))
     inpaint = dict(**edit, x_T=x_T, known=PAIR, mask=np.array([1.0, 0.0]))
     yield "inpaint", (editing.inpaint, inpaint)
-    yield "per_sample", (denoisers.per_sample, dict(t=1.0, x=PAIR, dtype=None))
+    yield "per_sample", (denoisers.per_sample, {"t": 1.0, "x": PAIR, "dtype": None})
     ddpm = sc.DDPM(VE, prediction_type="sample")
     bound = dict(scheduler=ddpm, denoiser=halved, x_0=PAIR, rng=0, **run)
     yield "progressive_decoding", (likelihood.progressive_decoding, bound)
     more = dict(**bound, draws=1, decoder_std=0.5, bins=None)
     yield "variational_bound", (likelihood.variational_bound, more)
-    flow = dict(
-        schedule=VE,
-        denoiser=_posterior,
-        x=PAIR,
-        t_from=1.0,
-        t_to=2.0,
-        prediction_type="sample",
-        probes=None,
-        jvp=None,
-        rng=0,
-        tolerance=1e-3,
-    )
+    flow = {
+        "schedule": VE,
+        "denoiser": _posterior,
+        "x": PAIR,
+        "t_from": 1.0,
+        "t_to": 2.0,
+        "prediction_type": "sample",
+        "probes": None,
+        "jvp": None,
+        "rng": 0,
+        "tolerance": 1e-3,
+    }
     yield "log_likelihood", (likelihood.log_likelihood, flow)
 
 
 def _posterior(x, t):
     return x / (1.0 + t * t)
+
+
+CALLS = calls()

@@ -205,7 +205,7 @@ class Distribution(ABC):
         if x.ndim < n or x.shape[x.ndim - n :] != self.event_shape:
             event = ", ".join(map(str, self.event_shape))
             raise ValueError(f"x must have shape (..., {event}), got {x.shape}")
-        values = arrays.cast(x, np.dtype(np.float64))
+        values: Floats = arrays.cast(x, np.dtype(np.float64))
         arrays.check_finite("x", values)
         return values
 

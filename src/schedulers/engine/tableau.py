@@ -69,7 +69,10 @@ class Stage:
     def __init__(
         self, level: Level, a: Weights, b: Weights, c: float = 0.0, ends_step: bool = True
     ) -> None:
-        values = level, _weights("a", a), _weights("b", b), _weight("c", c), ends_step
+        if not isinstance(level, Level):
+            raise TypeError(f"level must be a Level, got {_checks.shown(level)}")
+        _checks.boolean("ends_step", ends_step)
+        values = level, _weights("a", a), _weights("b", b), _weight("c", c), bool(ends_step)
         for field, value in zip(fields(self), values, strict=True):
             object.__setattr__(self, field.name, value)
 
@@ -124,6 +127,8 @@ class Tableau:
     entry: tuple[float, float] = (1.0, 0.0)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.method, str):
+            raise TypeError(f"method must be a name, got {_checks.shown(self.method)}")
         for name, kind, least in (("levels", Level, 2), ("stages", Stage, 0)):
             values = getattr(self, name)
             if not isinstance(values, tuple) or len(values) < least:
@@ -309,12 +314,16 @@ def _at(weights: tuple[float, ...], age: int) -> float:
     return weights[age] if age < len(weights) else 0.0
 
 
+# What Python iterates over, but holds no weights or has no order.
+_NO_WEIGHTS = (str, bytes, bytearray, memoryview, set, frozenset)
+
+
 def _weights(name: str, given: Any) -> tuple[float, ...]:
     """Return weights by age as a tuple of floats."""
     if isinstance(given, Mapping):
         ages = [_checks.count(f"each key of {name}", age, at_least=0) for age in given]
         given = [given.get(age, 0.0) for age in range(max(ages, default=0) + 1)]
-    elif isinstance(given, str) or not np.iterable(given):
+    elif isinstance(given, _NO_WEIGHTS) or not np.iterable(given):
         raise TypeError(
             f"{name} must be a sequence of weights or a dict of {{age: weight}}, "
             f"got {_checks.shown(given)}"

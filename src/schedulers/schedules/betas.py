@@ -221,8 +221,10 @@ def _betas_of(
 ) -> Floats:
     n = _checks.count("num_train_timesteps", n)
     logs = log_alphas_cumprod(np.arange(n + 1) / n)
+    with np.errstate(invalid="ignore"):  # NaN where both have no signal
+        falls = np.diff(logs)
     # 1 - ratio, from the logs: a small beta keeps its digits.
-    betas = np.minimum(-expm1(np.diff(logs)), _fraction("max_beta", max_beta))
+    betas = np.minimum(-expm1(falls), _fraction("max_beta", max_beta))
     if not betas.min() > 0.0:  # nor NaN
         raise ValueError(f"{names} must give betas above 0 in float64, got a beta of 0")
     return betas
