@@ -30,7 +30,7 @@ class DDIMInverseScheduler(VariancePreserving):
 
     Parameters as in diffusers' `DDIMInverseScheduler`. As there, the model is evaluated at the time
     that a step leads to, and a step begins num_train_timesteps // num_inference_steps below that.
-    `schedulers.DDIM.invert` has only the first one so, and the others at their own time.
+    The core's ``DDIM.invert`` has only the first one so, and the others at their own time.
 
     Examples
     --------
