@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 # Tableaus that a scheduler keeps.
 _KEPT_TABLEAUS = 32
+# Elements of a sample: 256 GiB in float64.
+_LARGEST = 2**35
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class Scheduler(ABC):
         made = self._tableaus.get(key)
         if made is None:
             check_defined(self.prediction_type, levels[0])
-            made = Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
+            made = Tableau(self._method, levels, *self._rows(levels))
             if len(self._tableaus) >= _KEPT_TABLEAUS:
                 self._tableaus.clear()
             self._tableaus[key] = made
@@ -520,22 +523,31 @@ class Scheduler(ABC):
         if callable(source):
             raise TypeError(
                 f"rng must be a seed, a Generator, a BrownianPath or None here, not a function, "
-                f"which needs an array to take the shape of; got {rng!r}"
+                f"which needs an array to take the shape of; got {_checks.shown(rng)}"
             )
         dimensions = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         dimensions = tuple(_checks.integer("shape", n, at_least=0) for n in dimensions)
+        if math.prod(dimensions) > _LARGEST:
+            raise ValueError(
+                f"shape must be of at most {_LARGEST} elements, got {_checks.shown(shape)}"
+            )
         try:
             arrays.check_floating("dtype", np.dtype(dtype))
         except TypeError:
             raise TypeError(
-                f"dtype must be a floating dtype, such as float32, got {dtype!r}"
+                f"dtype must be a floating dtype, such as float32, got {_checks.shown(dtype)}"
             ) from None
         first = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)[0]
         if isinstance(source, Seeded):
             source.check_shape(dimensions)
         stepped = arrays.stepping(np.dtype(dtype))
-        z = normal(source, START, dimensions, stepped)
-        return np.asarray(first.sigma * z).astype(dtype, copy=False)
+        try:
+            z = normal(source, START, dimensions, stepped)
+        except MemoryError as error:
+            raise ValueError(f"shape must be one that memory holds: {error}") from None
+        noise = cast(np.asarray(first.sigma * z), np.dtype(dtype))
+        arrays.check_finite(f"noise of sigma={first.sigma:g} in dtype {np.dtype(dtype)}", noise)
+        return noise
 
     def add_noise(
         self, x_0: Array, t: ArrayLike, *, noise: Array | None = None, rng: RandomSource = None
@@ -580,15 +592,32 @@ class Scheduler(ABC):
         if noise is None:
             noise = Noise.bind(rng, carried).draw(ADDED)
         elif rng is not None:
-            raise ValueError(f"noise and rng must not both be given, got rng={rng!r}")
+            raise ValueError(f"noise and rng must not both be given, got rng={_checks.shown(rng)}")
         else:
             noise, _ = arrays.sample("noise", noise)
             if noise.shape != carried.shape:
                 raise ValueError(f"noise must have shape {carried.shape}, got {noise.shape}")
-        if np.ndim(alpha):
-            alpha, sigma = (arrays.per_sample(scale, carried) for scale in (alpha, sigma))
-            return cast(alpha * carried + sigma * noise, dtype)
-        return cast(weighted_sum([(alpha, carried), (sigma, noise)]), dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.ndim(alpha):
+                alpha, sigma = (arrays.per_sample(scale, carried) for scale in (alpha, sigma))
+                noised = alpha * carried + sigma * noise
+            else:
+                noised = weighted_sum([(alpha, carried), (sigma, noise)])
+        noised = cast(noised, dtype)
+        arrays.check_finite(f"x_0 at t, in its dtype, {dtype},", noised)
+        return noised
+
+    def _rows(self, levels: tuple[Level, ...]) -> tuple[tuple[Stage, ...], tuple[float, float]]:
+        """Return the method's rows and its entry."""
+        try:
+            return tuple(self.stages(levels)), self.entry(levels)
+        except ArithmeticError as error:
+            options = {field.name: getattr(self, field.name) for field in fields(self)[4:]}
+            raise ValueError(
+                f"levels and options of {type(self).__name__} must give weights that float64 "
+                f"holds, got sigmas from {levels[0].karras:g} to {levels[-1].karras:g} and "
+                f"{_checks.shown(options)}: {error}"
+            ) from error
 
     @cached_property
     def _tableaus(self) -> dict[int | tuple[Level, ...] | None, Tableau]:
@@ -603,7 +632,7 @@ class Scheduler(ABC):
         """Check a sample that a run begins with; return a copy to step, and its dtype."""
         carried, dtype = arrays.sample(name, x)
         if isinstance(self.threshold, DynamicThreshold):
-            self.threshold.check(carried)
+            self.threshold.check(name, carried)
         return carried, dtype
 
     def _check_state(self, state: State) -> None:
@@ -639,12 +668,32 @@ class Scheduler(ABC):
         """Take one row, with what the model returned for it."""
         index, x = state.index, state.carried
         stage = state.tableau.stages[index]
-        output = arrays.matching("the model's output", output, x, tuple(x.shape), stage.level.t)
+        output = self._checked_output(output, state, tuple(x.shape))
         fresh = None
         if stage.c:
             assert noise is not None
             fresh = stage.c, noise.draw(stage_place(index, state.tableau.spans[index]))
-        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
+        return self._advanced(state, output, fresh, keep_denoised)
+
+    def _checked_output(self, output: Array, state: State, shape: tuple[int, ...]) -> Array:
+        """Check what the model returned; return it in the precision of the run."""
+        try:
+            return arrays.matching("the model's output", output, state.carried, shape, state.t)
+        except ValueError:
+            _check_grown(state)  # a model has no answer to infinity
+            raise
+
+    def _advanced(
+        self, state: State, output: Array, noise: tuple[Any, Array] | None, keep_denoised: bool
+    ) -> State:
+        """Take one row. What overflows on the way is infinite, and an error at the end."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            after = advance(
+                state, output, self.prediction_type, self.threshold, noise, keep_denoised
+            )
+        if after.done:
+            _check_grown(after)
+        return after
 
     @property
     def _method(self) -> str:
@@ -659,7 +708,16 @@ def _enter(state: State, noise: Noise | None) -> State:
     if c:
         assert noise is not None
         terms.append((c, noise.draw(ENTRY)))
-    return replace(state, carried=weighted_sum(terms), entered=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return replace(state, carried=weighted_sum(terms), entered=True)
+
+
+def _check_grown(state: State) -> None:
+    """Refuse a sample that its dtype does not hold."""
+    arrays.check_finite(
+        f"the sample at t={state.t:g}, in the dtype of the run, {state.dtype},",
+        cast(state.carried, state.dtype),
+    )
 
 
 def _progress_bar() -> Any:

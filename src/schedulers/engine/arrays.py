@@ -23,19 +23,14 @@ _BLOCK = 2**16
 
 def sample(name: str, x: Array) -> tuple[Array, Any]:
     """Check a sample; return a copy in the precision to step in, and its own dtype."""
+    check_floats(name, x)
     if isinstance(x, np.ndarray):
-        check_floating(name, x.dtype)
         carried = np.array(x, dtype=stepping(x.dtype))
-    elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
-        if any(kind in str(x.dtype) for kind in ("int", "bool", "complex")):
-            raise TypeError(f"{name} must have a floating dtype, such as float32, got {x.dtype}")
+    else:
         carried = x * 1.0
         if "float16" in str(x.dtype):  # a tensor's precision is never raised by a float
             carried = carried.float() if hasattr(x, "float") else carried.astype(np.float32)
-    else:
-        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
-    if not _is_finite(carried):
-        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    check_finite(name, carried)
     return carried, x.dtype
 
 
@@ -58,9 +53,9 @@ def matching(
     if tuple(value.shape) != shape:
         raise ValueError(f"{_at(name, t)} must have shape {shape}, got {tuple(value.shape)}")
     if value.dtype != x.dtype:
+        _check_real(_at(name, t), value.dtype)
         value = cast(value, x.dtype)
-    if not _is_finite(value):
-        raise ValueError(f"{_at(name, t)} must be finite, got NaN or infinity in it")
+    check_finite(_at(name, t), value)
     return value
 
 
@@ -86,7 +81,31 @@ def cast(array: Array, dtype: Any) -> Array:
     """Return the array in a dtype, itself if it has that."""
     if array.dtype == dtype:
         return array
-    return array.to(dtype) if hasattr(array, "to") else array.astype(dtype)
+    if hasattr(array, "to"):
+        return array.to(dtype)
+    with np.errstate(over="ignore"):  # what is too large for the dtype is infinite
+        return array.astype(dtype)
+
+
+def check_floats(name: str, x: Any) -> None:
+    """Refuse what is no array of real floating numbers, of any library."""
+    if isinstance(x, np.ndarray):
+        _check_plain(name, x)
+        check_floating(name, x.dtype)
+    elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
+        _check_real(name, x.dtype)
+    else:
+        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
+
+
+def check_finite(name: str, array: Array) -> None:
+    """Refuse an array that holds NaN or infinity, or nothing that could be looked at."""
+    try:
+        finite = _is_finite(array)
+    except RuntimeError as error:  # a tensor without values, such as PyTorch's on "meta"
+        raise TypeError(f"{name} must hold numbers, got {type(array).__name__}: {error}") from None
+    if not finite:
+        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
 
 
 def check_floating(name: str, dtype: Any) -> None:
@@ -129,8 +148,10 @@ def per_sample(values: Any, like: Array) -> Array:
 
 
 def _as_floats(name: str, value: object, dtype: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        _check_plain(name, value)
     try:
-        given = np.asarray(value)
+        given = np.asarray(value if _checks.plain(value) else None)
     except ValueError:  # a ragged list
         given = np.asarray(None)
     except (RuntimeError, TypeError) as error:  # a tensor on a device, or with gradients
@@ -142,6 +163,21 @@ def _as_floats(name: str, value: object, dtype: Any) -> Any:
     check_floating(name, given.dtype)
     with np.errstate(over="ignore"):  # what is too large for the run's precision is infinite
         return given.astype(dtype, copy=False)
+
+
+def _check_plain(name: str, array: Any) -> None:
+    """Refuse arrays whose mask would be lost, or whose rows keep two axes."""
+    if isinstance(array, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(
+            f"{name} must be a plain array, got {type(array).__name__}: fill what is masked, or "
+            f"pass np.asarray of it"
+        )
+
+
+def _check_real(name: str, dtype: Any) -> None:
+    """Refuse the dtype of another library's array unless it is a real floating one."""
+    if any(kind in str(dtype) for kind in ("int", "bool", "complex")):
+        raise TypeError(f"{name} must have a floating dtype, such as float32, got {dtype}")
 
 
 def _is_finite(array: Array) -> bool:

@@ -115,7 +115,7 @@ def advance(
     noise: tuple[float, Array] | None = None,
     keep_denoised: bool = True,
 ) -> State:
-    """Take one row: the engine.
+    """Take one row: the engine. What overflows is infinite.
 
     `output` is what the model returned, already checked and in the run's precision. `noise` is c
     and z, or None. D is kept in the state if `keep_denoised` says so.

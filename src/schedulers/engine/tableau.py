@@ -69,7 +69,10 @@ class Stage:
     def __init__(
         self, level: Level, a: Weights, b: Weights, c: float = 0.0, ends_step: bool = True
     ) -> None:
-        values = level, _weights("a", a), _weights("b", b), _weight("c", c), ends_step
+        if not isinstance(level, Level):
+            raise TypeError(f"level must be a Level, got {_checks.shown(level)}")
+        _checks.boolean("ends_step", ends_step)
+        values = level, _weights("a", a), _weights("b", b), _weight("c", c), bool(ends_step)
         for field, value in zip(fields(self), values, strict=True):
             object.__setattr__(self, field.name, value)
 
@@ -124,18 +127,33 @@ class Tableau:
     entry: tuple[float, float] = (1.0, 0.0)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.method, str):
+            raise TypeError(f"method must be a name, got {_checks.shown(self.method)}")
+        for name, kind, least in (("levels", Level, 2), ("stages", Stage, 0)):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) < least:
+                raise TypeError(
+                    f"{name} must be a tuple of at least {least}, got {_checks.shown(values)}"
+                )
+            for row, value in enumerate(values):
+                if not isinstance(value, kind):
+                    raise TypeError(
+                        f"{name} must be {kind.__name__}s, got {_checks.shown(value)} in row {row}"
+                    )
         for row, stage in enumerate(self.stages):
-            if not isinstance(stage, Stage):
-                raise TypeError(f"stages must be Stages, got {_checks.shown(stage)} in row {row}")
             if not all(map(math.isfinite, (*stage.a, *stage.b, stage.c))):
-                raise ValueError(f"stages must have finite weights, got {stage!r} in row {row}")
+                raise ValueError(
+                    f"stages must have finite weights, got {_checks.shown(stage)} in row {row}"
+                )
             if any(stage.a[row + 1 :]) or any(stage.b[row + 1 :]):
                 raise ValueError(
                     f"stages must weigh evaluations from the first one on, got a weight in row "
                     f"{row} for an evaluation before it"
                 )
-        if not all(map(math.isfinite, self.entry)):
-            raise ValueError(f"entry must be two finite weights, got {self.entry!r}")
+        if not isinstance(self.entry, tuple) or len(self.entry) != 2:
+            raise TypeError(f"entry must be two weights, got {_checks.shown(self.entry)}")
+        for which, weight in enumerate(self.entry):
+            _checks.real(f"entry[{which}]", weight)
         ends = [stage.ends_step for stage in self.stages]
         if sum(ends) != self.steps or not ends[-1]:
             raise ValueError(
@@ -204,14 +222,13 @@ class Tableau:
             for which, weight in enumerate(pair)
             if weight
         ]
-        return Row(
-            a * k.denoised_x + b * k.noise_x,
-            a * k.denoised_output + b * k.noise_output,
-            (k.denoised_x, k.denoised_output),
-            (k.noise_x, k.noise_output),
-            tuple(past),
-            self._kept(index),
-        )
+        folded = a * k.denoised_x + b * k.noise_x, a * k.denoised_output + b * k.noise_output
+        if not all(map(math.isfinite, (*folded, *k))):
+            raise ValueError(
+                f"levels must be such that float64 holds the weights of x and of the model's "
+                f"output, got {stage.level!r} in row {index}"
+            )
+        return Row(*folded, k[:2], k[2:], tuple(past), self._kept(index))
 
     def _kept(self, index: int) -> tuple[tuple[bool, bool], ...]:
         """Say of each D and e, the latest first, whether a row after this one weighs it."""
@@ -297,12 +314,16 @@ def _at(weights: tuple[float, ...], age: int) -> float:
     return weights[age] if age < len(weights) else 0.0
 
 
+# What Python iterates over, but holds no weights or has no order.
+_NO_WEIGHTS = (str, bytes, bytearray, memoryview, set, frozenset)
+
+
 def _weights(name: str, given: Any) -> tuple[float, ...]:
     """Return weights by age as a tuple of floats."""
     if isinstance(given, Mapping):
-        ages = [_checks.integer(f"each key of {name}", age, at_least=0) for age in given]
+        ages = [_checks.count(f"each key of {name}", age, at_least=0) for age in given]
         given = [given.get(age, 0.0) for age in range(max(ages, default=0) + 1)]
-    elif isinstance(given, str) or not np.iterable(given):
+    elif isinstance(given, _NO_WEIGHTS) or not np.iterable(given):
         raise TypeError(
             f"{name} must be a sequence of weights or a dict of {{age: weight}}, "
             f"got {_checks.shown(given)}"

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.engine import arrays
 from schedulers.engine.noise import stage_place
-from schedulers.engine.state import advance
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
 from schedulers.scheduler import Scheduler
@@ -150,7 +148,7 @@ class DDPM(Scheduler):
             assert noise is not None
             z = noise.draw(stage_place(index, state.tableau.spans[index]))
             fresh = 1.0, deviation * z
-        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
+        return self._advanced(state, output, fresh, keep_denoised)
 
     def _read(self, output: Array, state: State) -> tuple[Array, Any]:
         """Check what the model returned; return its prediction, and the deviation of the noise."""
@@ -158,7 +156,7 @@ class DDPM(Scheduler):
         shape = tuple(x.shape)
         if self.learns_variance:
             shape = (shape[0], 2 * shape[1], *shape[2:])
-        output = arrays.matching("the model's output", output, x, shape, state.t)
+        output = self._checked_output(output, state, shape)
         if not self.learns_variance:
             return output, c
         output, v = output[:, : x.shape[1]], output[:, x.shape[1] :]
@@ -171,4 +169,7 @@ class DDPM(Scheduler):
 
 
 def _exp(array: Array) -> Array:
-    return array.exp() if hasattr(array, "exp") else np.exp(array)  # PyTorch has it as a method
+    if hasattr(array, "exp"):  # PyTorch has it as a method
+        return array.exp()
+    with np.errstate(over="ignore"):  # the run's end refuses it
+        return np.exp(array)

@@ -34,7 +34,7 @@ def er_sde_rows(
         if end == 0.0 or math.isinf(end):
             yield Stage(now, a=(then.alpha,), b=(then.sigma,))
             continue
-        low, high = noise(end), noise(s)
+        low, high = (_checks.real("what noise returns", noise(at), finite=False) for at in (end, s))
         if not 0.0 < low <= high * (1.0 + 1e-12):
             raise ValueError(
                 f"noise must be positive and not fall with sigma, got {low!r} at {end:g} and "
