@@ -65,10 +65,13 @@ def real(
     finite: bool = True,
 ) -> float:
     """Return `value` as a float inside the bounds. NaN is an error."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+    is_real = type(value) is float or (
+        isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+    )
+    if not is_real:
         raise TypeError(f"{name} must be a real number, got {shown(value)}")
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except OverflowError:  # an int beyond the largest float
         number = math.nan
     inside = at_least <= number <= at_most and (number > above or above == -math.inf)

@@ -27,7 +27,6 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.engine import arrays
-from schedulers.engine.arrays import cast
 from schedulers.engine.parameterization import PREDICTION_TYPES, coefficients
 from schedulers.engine.tableau import Tableau
 from schedulers.schedules.base import NoiseSchedule
@@ -73,18 +72,16 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
         raise ValueError("x must have its samples along axis 0, got a single number")
     t = _one_number(t)
     dtype = getattr(x, "dtype", None) if dtype is None else dtype
-    if isinstance(x, np.ndarray):
-        dtype = _numeric(dtype)
-    if "int" in str(dtype) and t != int(t):
-        raise ValueError(
-            f"t must be a whole number for dtype {dtype}, got {t!r}: use a grid of whole times, "
-            f"such as spacing 'trailing', or a floating dtype"
-        )
     n = (x.shape[0],)
     if isinstance(x, np.ndarray):
-        if dtype.kind in "iu" and not np.iinfo(dtype).min <= t <= np.iinfo(dtype).max:
-            raise ValueError(f"t must be a number that dtype {dtype} holds, got {t!r}")
-        return cast(np.full(n, int(t) if dtype.kind in "iu" else t), dtype)
+        dtype = _numeric(dtype)
+        if dtype.kind in "iu":
+            t = _whole(t, dtype)
+            if not np.iinfo(dtype).min <= t <= np.iinfo(dtype).max:
+                raise ValueError(f"t must be a number that dtype {dtype} holds, got {t!r}")
+        return arrays.SILENT.copy().run(np.full, n, t, dtype)
+    if "int" in str(dtype):
+        t = _whole(t, dtype)
     if hasattr(x, "new_full"):  # PyTorch
         return x.new_full(n, t, dtype=dtype)
     if hasattr(x, "__array_namespace__"):
@@ -441,11 +438,23 @@ class Preconditioned:
 
 def _one_number(t: Any) -> float:
     """Return a time as a Python number, an integer as an int."""
+    if type(t) is float:
+        return _checks.real("t", t)
     if isinstance(t, (int, np.integer)) and not isinstance(t, bool) and abs(int(t)) < 2**53:
         return int(t)
     if hasattr(t, "item") and getattr(t, "shape", None) == ():
         t = t.item()
     return _checks.real("t", t)
+
+
+def _whole(t: float, dtype: Any) -> int:
+    """Return a time as an int, or refuse it."""
+    if t != int(t):
+        raise ValueError(
+            f"t must be a whole number for dtype {dtype}, got {t!r}: use a grid of whole times, "
+            f"such as spacing 'trailing', or a floating dtype"
+        )
+    return int(t)
 
 
 def _numeric(dtype: Any) -> np.dtype[Any]:

@@ -278,7 +278,11 @@ class Scheduler(ABC):
         keep_denoised = _checks.boolean("keep_denoised", keep_denoised)
         drawn = bool(state.tableau.stages[state.index].c)
         noise = Noise.bind(rng, state.carried, drawn=drawn)
-        return self._take(output, state, noise, keep_denoised)
+        try:
+            return self._take(output, state, noise, keep_denoised)
+        except ValueError:
+            state.check_finite()  # no model has an answer to infinity
+            raise
 
     def step(self, denoiser: Denoiser, state: State, rng: RandomSource = None) -> State:
         """Take one whole step, or what is left of one.
@@ -661,39 +665,25 @@ class Scheduler(ABC):
         ended = False
         while not ended:
             ended = state.tableau.stages[state.index].ends_step
-            state = self._take(denoiser(lent(state), state.t), state, noise, keep_denoised)
+            try:
+                state = self._take(denoiser(lent(state), state.t), state, noise, keep_denoised)
+            except ValueError:
+                state.check_finite()  # no model has an answer to infinity
+                raise
         return state
 
     def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
         """Take one row, with what the model returned for it."""
         index, x = state.index, state.carried
         stage = state.tableau.stages[index]
-        output = self._checked_output(output, state, tuple(x.shape))
+        output = arrays.matching("the model's output", output, x, tuple(x.shape), stage.level.t)
         fresh = None
         if stage.c:
             assert noise is not None
             fresh = stage.c, noise.draw(stage_place(index, state.tableau.spans[index]))
-        return self._advanced(state, output, fresh, keep_denoised)
-
-    def _checked_output(self, output: Array, state: State, shape: tuple[int, ...]) -> Array:
-        """Check what the model returned; return it in the precision of the run."""
-        try:
-            return arrays.matching("the model's output", output, state.carried, shape, state.t)
-        except ValueError:
-            _check_grown(state)  # a model has no answer to infinity
-            raise
-
-    def _advanced(
-        self, state: State, output: Array, noise: tuple[Any, Array] | None, keep_denoised: bool
-    ) -> State:
-        """Take one row. What overflows on the way is infinite, and an error at the end."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            after = advance(
-                state, output, self.prediction_type, self.threshold, noise, keep_denoised
-            )
-        if after.done:
-            _check_grown(after)
-        return after
+        return arrays.SILENT.copy().run(
+            advance, state, output, self.prediction_type, self.threshold, fresh, keep_denoised
+        )
 
     @property
     def _method(self) -> str:
@@ -708,16 +698,8 @@ def _enter(state: State, noise: Noise | None) -> State:
     if c:
         assert noise is not None
         terms.append((c, noise.draw(ENTRY)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        return replace(state, carried=weighted_sum(terms), entered=True)
-
-
-def _check_grown(state: State) -> None:
-    """Refuse a sample that its dtype does not hold."""
-    arrays.check_finite(
-        f"the sample at t={state.t:g}, in the dtype of the run, {state.dtype},",
-        cast(state.carried, state.dtype),
-    )
+    carried = arrays.SILENT.copy().run(weighted_sum, terms)
+    return replace(state, carried=carried, entered=True)
 
 
 def _progress_bar() -> Any:

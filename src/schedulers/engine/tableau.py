@@ -12,7 +12,7 @@ levels alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise, zip_longest
@@ -71,10 +71,14 @@ class Stage:
     ) -> None:
         if not isinstance(level, Level):
             raise TypeError(f"level must be a Level, got {_checks.shown(level)}")
-        _checks.boolean("ends_step", ends_step)
-        values = level, _weights("a", a), _weights("b", b), _weight("c", c), bool(ends_step)
-        for field, value in zip(fields(self), values, strict=True):
-            object.__setattr__(self, field.name, value)
+        for name, value in (
+            ("level", level),
+            ("a", _weights("a", a)),
+            ("b", _weights("b", b)),
+            ("c", _weight("c", c)),
+            ("ends_step", _checks.boolean("ends_step", ends_step)),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -152,8 +156,8 @@ class Tableau:
                 )
         if not isinstance(self.entry, tuple) or len(self.entry) != 2:
             raise TypeError(f"entry must be two weights, got {_checks.shown(self.entry)}")
-        for which, weight in enumerate(self.entry):
-            _checks.real(f"entry[{which}]", weight)
+        for name, weight in zip(("entry[0]", "entry[1]"), self.entry, strict=True):
+            _checks.real(name, weight)
         ends = [stage.ends_step for stage in self.stages]
         if sum(ends) != self.steps or not ends[-1]:
             raise ValueError(
@@ -320,24 +324,32 @@ _NO_WEIGHTS = (str, bytes, bytearray, memoryview, set, frozenset)
 
 def _weights(name: str, given: Any) -> tuple[float, ...]:
     """Return weights by age as a tuple of floats."""
-    if isinstance(given, Mapping):
-        ages = [_checks.count(f"each key of {name}", age, at_least=0) for age in given]
-        given = [given.get(age, 0.0) for age in range(max(ages, default=0) + 1)]
-    elif isinstance(given, _NO_WEIGHTS) or not np.iterable(given):
-        raise TypeError(
-            f"{name} must be a sequence of weights or a dict of {{age: weight}}, "
-            f"got {_checks.shown(given)}"
-        )
-    weights = tuple(_weight(f"{name}[{age}]", weight) for age, weight in enumerate(given))
+    if not isinstance(given, (tuple, list)):
+        given = _by_age(name, given)
+    weights = tuple(
+        weight if type(weight) is float else _weight(f"{name}[{age}]", weight)
+        for age, weight in enumerate(given)
+    )
     if not weights:
         raise ValueError(f"{name} must hold the weight of its own evaluation, if only 0, got none")
     return weights
 
 
+def _by_age(name: str, given: Any) -> Iterable[Any]:
+    """Return weights that are not in a list in the order of their ages."""
+    if isinstance(given, Mapping):
+        ages = [_checks.count(f"each key of {name}", age, at_least=0) for age in given]
+        return [given.get(age, 0.0) for age in range(max(ages, default=0) + 1)]
+    if isinstance(given, _NO_WEIGHTS) or not np.iterable(given):
+        raise TypeError(
+            f"{name} must be a sequence of weights or a dict of {{age: weight}}, "
+            f"got {_checks.shown(given)}"
+        )
+    return given
+
+
 def _weight(name: str, weight: Any) -> float:
     """Return a weight as a float. One that is not finite is refused with its row, by `Tableau`."""
-    if type(weight) is float:
-        return weight
     if isinstance(weight, np.ndarray) and weight.ndim == 0:
         weight = weight[()]
     return _checks.real(name, weight, finite=False)

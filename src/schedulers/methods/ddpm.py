@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine import arrays
 from schedulers.engine.noise import stage_place
+from schedulers.engine.state import advance
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
 from schedulers.scheduler import Scheduler
@@ -148,19 +150,21 @@ class DDPM(Scheduler):
             assert noise is not None
             z = noise.draw(stage_place(index, state.tableau.spans[index]))
             fresh = 1.0, deviation * z
-        return self._advanced(state, output, fresh, keep_denoised)
+        return arrays.SILENT.copy().run(
+            advance, state, output, self.prediction_type, self.threshold, fresh, keep_denoised
+        )
 
     def _read(self, output: Array, state: State) -> tuple[Array, Any]:
         """Check what the model returned; return its prediction, and the deviation of the noise."""
-        x, c = state.carried, state.tableau.stages[state.index].c
+        x, stage = state.carried, state.tableau.stages[state.index]
         shape = tuple(x.shape)
         if self.learns_variance:
             shape = (shape[0], 2 * shape[1], *shape[2:])
-        output = self._checked_output(output, state, shape)
+        output = arrays.matching("the model's output", output, x, shape, stage.level.t)
         if not self.learns_variance:
-            return output, c
+            return output, stage.c
         output, v = output[:, : x.shape[1]], output[:, x.shape[1] :]
-        if not c:
+        if not stage.c:
             return output, 0.0
         if self.variance == "learned":
             return output, _exp(0.5 * v)
