@@ -6,14 +6,14 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from schedulers import _checks
+from schedulers import _checks, _files
 
 FILE = "scheduler_config.json"
 # The release whose interface this is; written into saved files, as that one does.
@@ -44,16 +44,33 @@ class Config(dict[str, Any]):
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("a configuration is read-only: make a scheduler with from_config(config)")
 
-    __setattr__ = __setitem__ = __delitem__ = __delattr__ = _refuse
+    __setattr__ = __setitem__ = __delitem__ = __delattr__ = __ior__ = _refuse
     setdefault = pop = update = popitem = clear = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Config, (dict(self),)
 
 
+class _List(list[Any]):
+    """A list of a configuration; read-only."""
+
+    _refuse = Config._refuse
+    __setattr__ = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = extend = insert = pop = remove = clear = sort = reverse = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _List, (list(self),)
+
+
 def configured(init: Init) -> Init:
     """Keep the arguments of a constructor as `config`; private ones go there alone."""
     signature = inspect.signature(init)
+    # The flags, and whether each may be None.
+    flags = {
+        name: parameter.annotation.endswith("None")
+        for name, parameter in signature.parameters.items()
+        if str(parameter.annotation).startswith("bool")
+    }
 
     @wraps(init)
     def configured_init(self: Configured, *args: Any, **kwargs: Any) -> None:
@@ -65,8 +82,11 @@ def configured(init: Init) -> Init:
         values = dict(bound.arguments)
         values |= values.pop("kwargs", {})
         del values["self"]
+        for name in flags:
+            if values[name] is not None or not flags[name]:
+                _checks.boolean(name, values[name])
         defaulted = [name for name in values if name not in given]
-        self._internal_dict = Config({**private, **values, _DEFAULTED: defaulted})
+        self._internal_dict = _owned({**private, **values, _DEFAULTED: defaulted})
         init(self, *args, **public)
 
     return configured_init  # type: ignore[return-value]
@@ -132,7 +152,12 @@ class Configured:
                 f"config must be a mapping, or the path of a {FILE} or its folder, "
                 f"got {_checks.shown(config)}"
             )
-        defaulted = (*config.get(_DEFAULTED, ()), _DEFAULTED)
+        for name in config:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"config must have keys that are strings, got {_checks.shown(name)}"
+                )
+        defaulted = (*_names(config.get(_DEFAULTED, ())), _DEFAULTED)
         given = {name: value for name, value in config.items() if name not in defaulted}
         own = list(inspect.signature(cls.__init__).parameters)[1:]
         named = {**given, **kwargs}
@@ -144,7 +169,7 @@ class Configured:
             _log.warning("%s takes no %s: ignored", cls.__name__, ", ".join(strange))
         if "_class_name" in hidden:
             hidden["_class_name"] = cls.__name__
-        scheduler._internal_dict = Config({**scheduler._internal_dict, **hidden})
+        scheduler._internal_dict = _owned({**scheduler._internal_dict, **hidden})
         unknown = {name: value for name, value in kwargs.items() if name not in own}
         return (scheduler, {**unknown, **hidden}) if return_unused_kwargs else scheduler
 
@@ -185,21 +210,28 @@ class Configured:
         cls, path: str | os.PathLike[str], *, subfolder: str | None = None
     ) -> dict[str, Any]:
         """Read a scheduler_config.json; arguments and errors as for `from_pretrained`."""
-        place = Path(path)
-        candidates = [place / subfolder / FILE] if subfolder else []
-        candidates += [place / FILE, place]
+        try:
+            place = Path(path, subfolder or "")
+        except TypeError:
+            raise TypeError(
+                f"the path and subfolder must be str or paths, got {_checks.shown(path)} and "
+                f"{_checks.shown(subfolder)}"
+            ) from None
+        candidates = [place / FILE] if subfolder else [place / FILE, place]
         found = next((file for file in candidates if file.is_file()), None)
         if found is None:
             raise OSError(
-                f"no {FILE} at {str(path)!r}: give a folder that has one, or the file itself; "
-                f"nothing is downloaded"
+                f"no {FILE} at {_checks.shown(str(place))}: give a folder that has one, or the "
+                f"file itself; nothing is downloaded"
             )
         try:
             config = json.loads(found.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise OSError(f"{str(found)!r} must be a JSON file: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise OSError(f"{_checks.shown(str(found))} must be a JSON file: {error}") from None
         if not isinstance(config, dict):
-            raise OSError(f"{str(found)!r} must hold a JSON object, got {_checks.shown(config)}")
+            raise OSError(
+                f"{_checks.shown(str(found))} must hold a JSON object, got {_checks.shown(config)}"
+            )
         return config
 
     def save_config(
@@ -210,7 +242,8 @@ class Configured:
         Parameters
         ----------
         save_directory : str or path
-            The folder; made where there is none.
+            The folder; made where there is none. A file that is there is replaced only when the
+            new one is complete.
         push_to_hub : bool
             Must be False: nothing is uploaded.
         """
@@ -218,7 +251,7 @@ class Configured:
             raise NotImplementedError("push_to_hub must be False: nothing is uploaded from here")
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(self.to_json_string(), encoding="utf-8")
+        _files.write_text(folder / FILE, self.to_json_string())
 
     save_pretrained = save_config
 
@@ -231,6 +264,28 @@ class Configured:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
+
+
+def _owned(value: Any, depth: int = 64) -> Any:
+    """Return a value of a configuration as one that nobody else can write to."""
+    if depth == 0:
+        raise ValueError("config must hold no lists that are nested deeper than 62")
+    if isinstance(value, dict):
+        return Config({key: _owned(each, depth - 1) for key, each in value.items()})
+    if isinstance(value, (list, tuple)):
+        owned = [_owned(each, depth - 1) for each in value]
+        return _List(owned) if isinstance(value, list) else tuple(owned)
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.flags.writeable = False
+    return value
+
+
+def _names(given: Any) -> Iterable[str]:
+    """Return the names of arguments that were left at their defaults."""
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{_DEFAULTED} must be a list of names, got {_checks.shown(given)}")
+    return given
 
 
 def _jsonable(value: object) -> Any:

@@ -56,7 +56,7 @@ class EDM(Indexed, Multistage):
             raise ValueError(
                 f"sigma_min must be below sigma_max={config.sigma_max}, got {config.sigma_min}"
             )
-        count = _checks.integer("num_train_timesteps", config.num_train_timesteps, at_least=1)
+        count = _checks.count("num_train_timesteps", config.num_train_timesteps)
         self._begin_steps()
         self._set_run(self._sigmas_of(count), None)
 

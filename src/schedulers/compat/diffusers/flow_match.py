@@ -51,7 +51,7 @@ class Flow(Indexed):
 
     def _ends(self, shift: float) -> None:
         """Set sigma_min and sigma_max: the training's shifted ends."""
-        n = _checks.integer("num_train_timesteps", self.config.num_train_timesteps, at_least=1)
+        n = _checks.count("num_train_timesteps", self.config.num_train_timesteps)
         low, high = shifted(np.array([1.0 / n, 1.0]), shift).astype(np.float32).tolist()
         self.sigma_min, self.sigma_max = low, high
 
@@ -134,7 +134,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         _checks.choice("time_shift_type", time_shift_type, ("exponential", "linear"))
         self._begin_steps()
         self._shift = _checks.real("shift", shift, above=0.0)
-        n = _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
+        n = _checks.count("num_train_timesteps", num_train_timesteps)
         own = 1.0 if use_dynamic_shifting else self._shift
         self._ends(own)
         self.sigmas = shifted(np.arange(n, 0, -1) / n, own).astype(np.float32)
@@ -339,7 +339,7 @@ class LTXEulerAncestralRFScheduler(Flow):
     def __init__(
         self, num_train_timesteps: int = 1000, eta: float = 1.0, s_noise: float = 1.0
     ) -> None:
-        _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
+        _checks.count("num_train_timesteps", num_train_timesteps)
         _checks.real("eta", eta, at_least=0.0, at_most=1.0)
         _checks.real("s_noise", s_noise, at_least=0.0)
         self._begin_steps()

@@ -30,7 +30,7 @@ TINY = 2.0**-24
 
 def betas(config: Any, kinds: tuple[str, ...]) -> Floats:
     """Variances that a configuration names, of one of these kinds."""
-    n = _checks.integer("num_train_timesteps", config.num_train_timesteps, at_least=1)
+    n = _checks.count("num_train_timesteps", config.num_train_timesteps)
     kind = _checks.choice("beta_schedule", config.beta_schedule, kinds)
     if config.trained_betas is not None:
         table = _checks.vector("trained_betas", config.trained_betas).astype(np.float32)

@@ -442,7 +442,7 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
         if (num_inference_steps is None) == (timesteps is None):
             raise ValueError("exactly one of num_inference_steps and timesteps must be given")
         if timesteps is None and num_train_timesteps is not None:
-            n = _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
+            n = _checks.count("num_train_timesteps", num_train_timesteps)
             times = self._spaced(self._check_steps(num_inference_steps, math.inf), n)
         else:
             times = self._steps_from(num_inference_steps, timesteps)
