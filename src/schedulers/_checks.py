@@ -86,15 +86,13 @@ def real(
 
 def choice(name: str, value: object, choices: Collection[str]) -> str:
     """Return `value` if it is one of `choices`."""
-    if not isinstance(value, str):
-        raise TypeError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
-        )
-    if value not in choices:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
-        )
-    return value
+    if isinstance(value, str) and value in choices:
+        return value
+    error = ValueError if isinstance(value, str) else TypeError
+    listed = ", ".join(map(repr, choices))
+    if len(listed) > 150:
+        listed = f"{listed[:150].rpartition(',')[0]}, ..."
+    raise error(f"{name} must be one of {listed}, got {shown(value)}")
 
 
 def array(name: str, value: object, *, infinite: bool = False) -> NDArray[np.float64]:

@@ -52,7 +52,7 @@ def violation(name, changes):
             result = function(**arguments)
     except (TypeError, ValueError) as error:
         message = str(error)
-        if len(message) > 500:
+        if len(message) > 300:
             wrong = f"a message of {len(message)} characters: {message[:200]}"
         elif not any(re.search(rf"\b{re.escape(key)}\b", message) for key in valid) and not any(
             made in message for made in MADE

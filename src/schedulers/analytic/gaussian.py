@@ -32,8 +32,8 @@ class Gaussian(Distribution):
     cov : float or array_like
         Covariance, positive semidefinite: a scalar (the same variance for all elements), an array
         of event_shape (one variance per element), or a matrix of shape (d, d), where d is the
-        number of elements of the event, in C order. A variance may be 0. In a matrix those count
-        as 0 which the rounding of its correlations hides.
+        number of elements of the event, in C order. A variance may be 0. A matrix holds no variance
+        along a slanted axis that is below some 1e-16 of the largest: such a one counts as 0.
 
     Raises
     ------
