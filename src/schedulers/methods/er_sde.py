@@ -144,8 +144,7 @@ class ERSDE(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if _checks.integer("order", self.order, at_least=1) > 3:
-            raise ValueError(f"order must be at most 3, got {self.order}")
+        _checks.between("order", self.order, 1, 3)
         if not callable(self.noise):
             _checks.choice("noise", self.noise, NOISES)
 
