@@ -1,31 +1,57 @@
-"""Bad input never gets through: it is refused by name, or the result is what it should be."""
+"""Bad input never gets through: it is refused by name, or the result is what it should be.
 
+Every public callable is found by walking the modules' `__all__`, and called with what its
+parameters are meant for, among which one to three arguments are hostile. A new callable is called
+the day it is written.
+"""
+
+import functools
+import os
 import re
+import sys
 import time
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis.extra import numpy as st_np
 
-from hostile.calls import CALLS, HELPERS, RESULTS, public
+from hostile.found import FOLDER, FOUND, good, in_calls, left_out, sides
 from hostile.values import values
+from hostile.walk import targets
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 LABELS = tuple(values())
 # What a message may name instead of the argument: what the argument makes.
 MADE = ("the model's output", "the noise that rng returned", "sigmas", "levels", "stages")
-MADE += ("timesteps", "t=")
+MADE += ("timesteps", "t=", "the sample at t=")
 # A size that memory may hold, so that the call would be right to take a minute.
 SIZES = ("shape", "n"), ("1e9", "2**31")
 # Functions whose value is infinite somewhere.
 INFINITE = ("log_snr", "karras_sigma", "kl_optimal")
 # Functions that hand what a network makes of infinity on to the scheduler, which refuses it.
 HANDS_ON = ("Guided", "CFGPlusPlus", "Preconditioned", "network that", "Threshold()")
+CALLS_IN_CI = 100_000
+SECONDS, MEBIBYTES = 1.0, 100
+
+
+@pytest.fixture(autouse=True, scope="module")
+def elsewhere():
+    """Let what is written by a hostile name be written elsewhere."""
+    here = os.getcwd()
+    os.chdir(FOLDER)
+    yield
+    os.chdir(here)
 
 
 def holds_numbers(result):
     if isinstance(result, (np.ndarray, float)):
-        return bool(np.isfinite(result).all())
+        return np.asarray(result).dtype.kind not in "fc" or bool(np.isfinite(result).all())
     if isinstance(result, (tuple, list)):
         return all(map(holds_numbers, result))
     return not hasattr(result, "carried") or holds_numbers(result.x)
@@ -40,78 +66,166 @@ def frozen(value):
     return None
 
 
-def violation(name, changes):
+def wrong_result(label, result, arguments):
+    finite = any(word in label for word in INFINITE + HANDS_ON)
+    if not finite and not holds_numbers(result):
+        return f"a result that is not finite: {result}"
+    given = arguments.get(FOUND[label].like)
+    if isinstance(given, np.ndarray) and isinstance(result, np.ndarray):
+        made = result.shape, result.dtype.newbyteorder("=")
+        if made != (given.shape, given.dtype.newbyteorder("=")):
+            return f"a result of shape and dtype {made} of an array of {given.shape, given.dtype}"
+    return None
+
+
+def wrong_message(message, names):
+    if len(message) > 300:
+        return f"a message of {len(message)} characters: {message[:200]}"
+    if not any(re.search(rf"\b{re.escape(name)}\b", message) for name in names) and not any(
+        made in message for made in MADE
+    ):
+        return f"a message that names no argument: {message}"
+    return None
+
+
+def violation(label, changes):
     """Make a call with some arguments changed; return what is wrong with how it went, or None."""
-    function, valid = CALLS[name]
-    arguments = {**valid, **changes}
+    call = FOUND[label]
+    arguments = {**call.valid, **changes}
     before = {key: frozen(value) for key, value in arguments.items()}
-    begun, result, wrong = time.process_time(), 0.0, None
+    memory, begun, wrong = most_memory(), time.process_time(), None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            result = function(**arguments)
-    except (TypeError, ValueError) as error:
-        message = str(error)
-        if len(message) > 300:
-            wrong = f"a message of {len(message)} characters: {message[:200]}"
-        elif not any(re.search(rf"\b{re.escape(key)}\b", message) for key in valid) and not any(
-            made in message for made in MADE
-        ):
-            wrong = f"a message that names no argument: {message}"
+            result = call.function(**arguments)
+    except OSError as error:
+        wrong = None if isinstance(error, call.promised) else f"{type(error).__name__}: {error}"
+    except call.promised as error:
+        wrong = wrong_message(str(error), call.valid)
     except Exception as error:
         wrong = f"{type(error).__name__}: {error}"
-    if time.process_time() - begun > 1.0:
+    else:
+        wrong = wrong_result(label, result, arguments)
+    if time.process_time() - begun > SECONDS:
         wrong = "more than a second"
+    if most_memory() - memory > MEBIBYTES:
+        wrong = f"more than {MEBIBYTES} MiB"
     if any(frozen(value) != before[key] for key, value in arguments.items()):
         wrong = "an argument was modified"
-    if not any(word in name for word in INFINITE + HANDS_ON) and not holds_numbers(result):
-        wrong = f"a result that is not finite: {result}"
     return wrong
+
+
+def most_memory():
+    """Return the most memory that the process has taken so far, in MiB, from the system."""
+    if resource is None:
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 def tried(argument, label):
     return not (argument in SIZES[0] and label in SIZES[1])
 
 
-def test_every_public_callable_is_called():
-    called = {re.split(r"[. (]", name)[0] for name in CALLS}
-    missing = [name for _, name, value in public() if callable(value) and name not in called]
-    assert sorted(set(missing) - RESULTS - HELPERS) == []
+def test_every_public_callable_is_called_or_left_out_for_a_reason():
+    missing = [
+        label for label in targets() if not (label in FOUND or in_calls(label) or left_out(label))
+    ]
+    assert missing == []
+    assert len(FOUND) > 250
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_the_valid_call_is_valid(name):
-    assert violation(name, {}) is None
-    function, valid = CALLS[name]
-    function(**valid)
+@pytest.mark.parametrize("label", FOUND)
+def test_the_valid_call_is_valid(label):
+    call = FOUND[label]
+    assert violation(label, {}) is None
+    call.function(**call.valid)
+
+
+NUMBERS = st.floats() | st.integers() | st.floats(0.0, 1.0) | st.integers(-3, 30)
+LISTS = st.lists(st.floats(0.0, 100.0), max_size=4) | st.lists(NUMBERS, max_size=3)
+DTYPES = st.sampled_from(["f2", "f4", "f8", ">f8", "i8", "u1", "?", "c8", "U2", "O"])
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: (
+        st.just(np.array([0.5, None], object))
+        if dtype == "O"
+        else st_np.arrays(dtype, st_np.array_shapes(min_dims=0, max_dims=3, max_side=3))
+    )
+)
+TEXT = st.text(max_size=8) | st.sampled_from(["epsilon", "karras", "linear", "trailing", "cpu"])
+# By annotation, what else than hostile values and other calls' arguments is tried.
+GENERATED = {
+    "float": NUMBERS,
+    "int": NUMBERS,
+    "bool": st.booleans(),
+    "str": TEXT,
+    "Array": ARRAYS,
+    "ArrayLike": LISTS | ARRAYS,
+    "Sequence": LISTS,
+    "Mapping": st.dictionaries(TEXT, NUMBERS | TEXT | st.booleans() | LISTS, max_size=3),
+}
+ANY = NUMBERS | LISTS | ARRAYS | TEXT
 
 
 @st.composite
-def hostile(draw):
-    name = draw(st.sampled_from(sorted(CALLS)))
-    arguments = sorted(CALLS[name][1]) or [None]
-    number = draw(st.integers(1, min(3, len(arguments))))
-    chosen = draw(st.permutations(arguments))[:number]
-    pairs = [(argument, draw(st.sampled_from(LABELS))) for argument in chosen]
-    return name, {a: label for a, label in pairs if a is not None and tried(a, label)}
+def hostile(draw, labels):
+    """Draw a call, and the one to three of its arguments that are changed."""
+    label = draw(st.sampled_from(labels))
+    names = sorted(FOUND[label].valid)
+    count = draw(st.integers(1, min(3, len(names)))) if names else 0
+    changes = {}
+    for name in draw(st.permutations(names))[:count]:
+        kind = draw(st.sampled_from(["nasty", "nasty", "generated", "good"]))
+        if kind == "nasty":
+            nasty = draw(st.sampled_from([each for each in LABELS if tried(name, each)]))
+            changes[name] = VALUES[nasty] if nasty != "generator" else (i for i in range(3))
+        elif kind == "generated":
+            changes[name] = draw(generated(FOUND[label].annotations.get(name, "")))
+        else:
+            changes[name] = draw(st.sampled_from(good(name)))
+    return label, changes
 
 
-@settings(max_examples=600, deadline=None)
-@given(hostile())
+VALUES = values()
+
+
+@functools.cache
+def generated(annotation):
+    parts = {re.split(r"[\[.]", side)[0] for side in sides(annotation)}
+    known = [GENERATED[part] for part in sorted(parts) if part in GENERATED]
+    return st.one_of(*known) if known else ANY
+
+
+def check(call):
+    label, changes = call
+    assert violation(label, changes) is None
+
+
+QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+
+
+@settings(max_examples=1000, **QUIET)
+@given(hostile(sorted(FOUND)))
 def test_hostile_arguments_are_refused_or_right(call):
-    name, labels = call
-    made = values()
-    assert violation(name, {a: made[label] for a, label in labels.items()}) is None
+    check(call)
 
 
 @pytest.mark.slow
-def test_each_argument_alone():
+@pytest.mark.parametrize("label", FOUND)
+def test_each_callable(label):
+    tests = given(hostile([label]))(check)
+    settings(max_examples=-(-CALLS_IN_CI // len(FOUND)), **QUIET)(tests)()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", FOUND)
+def test_each_argument_alone(label):
     found = []
-    for name, (_, valid) in CALLS.items():
-        for argument in valid:
-            for label, value in values().items():
-                if tried(argument, label):
-                    wrong = violation(name, {argument: value})
-                    if wrong:
-                        found.append(f"{name}({argument}={label}): {wrong}")
+    for argument in FOUND[label].valid:
+        for nasty, value in values().items():
+            if tried(argument, nasty):
+                wrong = violation(label, {argument: value})
+                if wrong:
+                    found.append(f"{argument}={nasty}: {wrong}")
     assert found == []
