@@ -740,7 +740,7 @@ def test_bad_arguments_of_the_bound_are_refused(change, error, message):
         ({"rng": "x"}, TypeError, "rng must be"),
         ({"x": np.zeros(2, np.longdouble)}, TypeError, "x must have a dtype of at most float64"),
         ({"jvp": 1}, TypeError, "jvp must be a callable (x, t, v), got 1"),
-        ({"tolerance": 0.0}, ValueError, "tolerance must be above 0"),
+        ({"tolerance": 0.0}, ValueError, "tolerance must be at least 1e-30"),
         (
             {"denoiser": lambda x, t: x[:, :1]},
             ValueError,

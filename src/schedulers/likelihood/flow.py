@@ -33,7 +33,7 @@ _FINEST = 1e-3
 # Time of the straight path below which no first step from the clean level is tried.
 _FIRST = 1e-9
 # float64 holds squares of errors in units of the tolerance.
-_FINEST_TOLERANCE = 1e-30
+FINEST_TOLERANCE = 1e-30
 # Most rates of change that a flow is followed by. A smooth one takes some hundreds; thousands are
 # taken where the tolerance is below what rounding leaves of the divergence.
 _MOST = 10_000
@@ -174,9 +174,7 @@ def log_likelihood(
         raise TypeError(f"x must have dtype float32 or float64, got {dtype}")
     if tolerance is None:
         tolerance = 1e-8 if carried.dtype == np.float64 else 1e-3
-    tolerance = _checks.real("tolerance", tolerance, above=0.0)
-    if tolerance < _FINEST_TOLERANCE:
-        raise ValueError(f"tolerance must be at least {_FINEST_TOLERANCE:g}, got {tolerance:g}")
+    tolerance = _checks.real("tolerance", tolerance, at_least=FINEST_TOLERANCE)
     if jvp is not None:
         _checks.function("jvp", jvp, "(x, t, v)")
     low, high = _ends(schedule, t_from, t_to)
@@ -270,6 +268,8 @@ class _Flow:
         ends = x + h * v, x - h * v
         # 2 h, as it is after rounding where x is much larger.
         apart = per_sample(np.sum, v * difference(*ends)) / per_sample(np.sum, v * v)
+        if not np.all(apart):
+            raise _not_followed(level.t)
         ahead, behind = (
             self._called("the model's output", self.denoiser, x, level.t) for x in ends
         )

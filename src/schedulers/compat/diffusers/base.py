@@ -110,7 +110,8 @@ class SchedulerBase(Configured):
                 config.dynamic_thresholding_ratio, 1.0, rederive_noise, config.sample_max_value
             )
         if config.get("clip_sample"):
-            return StaticThreshold(config.clip_sample_range, rederive_noise)
+            limit = _checks.real("clip_sample_range", config.clip_sample_range, above=0.0)
+            return StaticThreshold(limit, rederive_noise)
         return None
 
     def _begun(self, tableau: Tableau, sample: Array) -> State:
@@ -129,7 +130,7 @@ class SchedulerBase(Configured):
         """Take a row on the engine."""
         x = state.carried
         output = arrays.matching("model_output", output, x, tuple(x.shape), state.t)
-        return advance(state, output, self._predicts, threshold, noise)
+        return arrays.SILENT.copy().run(advance, state, output, self._predicts, threshold, noise)
 
     @property
     def _predicts(self) -> str:
@@ -219,9 +220,8 @@ def number(name: str, value: Any) -> float | int:
             value = value.item()
         except (ValueError, RuntimeError, TypeError):
             raise ValueError(f"{name} must be one number, got {_checks.shown(given)}") from None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return _checks.real(name, value)
+    number = _checks.real(name, value)
+    return value if isinstance(value, int) else number
 
 
 def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:

@@ -86,7 +86,7 @@ def configured(init: Init) -> Init:
             if values[name] is not None or not flags[name]:
                 _checks.boolean(name, values[name])
         defaulted = [name for name in values if name not in given]
-        self._internal_dict = _owned({**private, **values, _DEFAULTED: defaulted})
+        self._internal_dict = _owned("config", {**private, **values, _DEFAULTED: defaulted})
         init(self, *args, **public)
 
     return configured_init  # type: ignore[return-value]
@@ -145,6 +145,7 @@ class Configured:
         >>> euler.config.beta_schedule, euler.config["timestep_spacing"]
         ('scaled_linear', 'linspace')
         """
+        _checks.boolean("return_unused_kwargs", return_unused_kwargs)
         if isinstance(config, (str, os.PathLike)):
             config = cls.load_config(config)
         if not isinstance(config, Mapping):
@@ -169,7 +170,7 @@ class Configured:
             _log.warning("%s takes no %s: ignored", cls.__name__, ", ".join(strange))
         if "_class_name" in hidden:
             hidden["_class_name"] = cls.__name__
-        scheduler._internal_dict = _owned({**scheduler._internal_dict, **hidden})
+        scheduler._internal_dict = _owned("config", {**scheduler._internal_dict, **hidden})
         unknown = {name: value for name, value in kwargs.items() if name not in own}
         return (scheduler, {**unknown, **hidden}) if return_unused_kwargs else scheduler
 
@@ -198,8 +199,10 @@ class Configured:
 
         Raises
         ------
+        TypeError, ValueError
+            If an argument is not as described, or for what the constructor refuses.
         OSError
-            If there is no such file.
+            If there is no such file, or if it holds no JSON object.
         """
         kwargs = {name: value for name, value in kwargs.items() if name not in _OF_DOWNLOADS}
         config = cls.load_config(pretrained_model_name_or_path, subfolder=subfolder)
@@ -209,16 +212,27 @@ class Configured:
     def load_config(
         cls, path: str | os.PathLike[str], *, subfolder: str | None = None
     ) -> dict[str, Any]:
-        """Read a scheduler_config.json; arguments and errors as for `from_pretrained`."""
-        try:
-            place = Path(path, subfolder or "")
-        except TypeError:
-            raise TypeError(
-                f"the path and subfolder must be str or paths, got {_checks.shown(path)} and "
-                f"{_checks.shown(subfolder)}"
-            ) from None
+        """Read a scheduler_config.json.
+
+        Parameters
+        ----------
+        path, subfolder
+            As `pretrained_model_name_or_path` and `subfolder` of `from_pretrained`.
+
+        Returns
+        -------
+        dict
+
+        Raises
+        ------
+        TypeError, OSError
+            As for `from_pretrained`.
+        """
+        place = _path("pretrained_model_name_or_path, or path,", path)
+        if subfolder is not None:
+            place = place / _path("subfolder", subfolder)
         candidates = [place / FILE] if subfolder else [place / FILE, place]
-        found = next((file for file in candidates if file.is_file()), None)
+        found = next((file for file in candidates if os.path.isfile(file)), None)
         if found is None:
             raise OSError(
                 f"no {FILE} at {_checks.shown(str(place))}: give a folder that has one, or the "
@@ -246,10 +260,19 @@ class Configured:
             new one is complete.
         push_to_hub : bool
             Must be False: nothing is uploaded.
+
+        Raises
+        ------
+        TypeError
+            If `save_directory` is not a path.
+        NotImplementedError
+            If `push_to_hub` is True.
+        OSError
+            If the file cannot be written; the old one is left.
         """
-        if push_to_hub:
+        if _checks.boolean("push_to_hub", push_to_hub):
             raise NotImplementedError("push_to_hub must be False: nothing is uploaded from here")
-        folder = Path(save_directory)
+        folder = _path("save_directory", save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         _files.write_text(folder / FILE, self.to_json_string())
 
@@ -266,19 +289,26 @@ class Configured:
         return f"{type(self).__name__} {self.to_json_string()}"
 
 
-def _owned(value: Any, depth: int = 64) -> Any:
+def _owned(name: str, value: Any, depth: int = 64) -> Any:
     """Return a value of a configuration as one that nobody else can write to."""
     if depth == 0:
-        raise ValueError("config must hold no lists that are nested deeper than 62")
+        raise ValueError(f"{name} must hold no lists that are nested deeper than 62")
     if isinstance(value, dict):
-        return Config({key: _owned(each, depth - 1) for key, each in value.items()})
+        return Config({key: _owned(str(key), each, depth - 1) for key, each in value.items()})
     if isinstance(value, (list, tuple)):
-        owned = [_owned(each, depth - 1) for each in value]
+        owned = [_owned(name, each, depth - 1) for each in value]
         return _List(owned) if isinstance(value, list) else tuple(owned)
     if isinstance(value, np.ndarray):
         value = value.copy()
         value.flags.writeable = False
     return value
+
+
+def _path(name: str, value: Any) -> Path:
+    try:
+        return Path(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a str or a path, got {_checks.shown(value)}") from None
 
 
 def _names(given: Any) -> Iterable[str]:

@@ -133,7 +133,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         remapping(self.config)
         _checks.choice("time_shift_type", time_shift_type, ("exponential", "linear"))
         self._begin_steps()
-        self._shift = _checks.real("shift", shift, above=0.0)
+        self._shift = _checks.real("shift", shift, at_least=1e-6, at_most=1e6)
         n = _checks.count("num_train_timesteps", num_train_timesteps)
         own = 1.0 if use_dynamic_shifting else self._shift
         self._ends(own)
@@ -153,7 +153,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
 
     def set_shift(self, shift: float) -> None:
         """Set the shift of the levels, from the next `set_timesteps` on."""
-        self._shift = _checks.real("shift", shift, above=0.0)
+        self._shift = _checks.real("shift", shift, at_least=1e-6, at_most=1e6)
 
     def time_shift(self, mu: float, sigma: float, t: Array) -> Array:
         """Return times shifted by mu, the shift's logarithm if `time_shift_type` says so."""
@@ -287,7 +287,7 @@ class FlowMatchHeunDiscreteScheduler(Flow, Multistage):
     @configured
     def __init__(self, num_train_timesteps: int = 1000, shift: float = 1.0) -> None:
         self._begin_steps()
-        self._ends(_checks.real("shift", shift, above=0.0))
+        self._ends(_checks.real("shift", shift, at_least=1e-6, at_most=1e6))
         self.set_timesteps(num_train_timesteps)
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
