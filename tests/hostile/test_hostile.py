@@ -133,7 +133,7 @@ def test_every_public_callable_is_called_or_left_out_for_a_reason():
         label for label in targets() if not (label in FOUND or in_calls(label) or left_out(label))
     ]
     assert missing == []
-    assert len(FOUND) > 250
+    assert len(FOUND) > 200  # that the walk walks
 
 
 @pytest.mark.parametrize("label", FOUND)
@@ -205,7 +205,7 @@ def check(call):
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
-@settings(max_examples=1000, **QUIET)
+@settings(max_examples=2500, **QUIET)
 @given(hostile(sorted(FOUND)))
 def test_hostile_arguments_are_refused_or_right(call):
     check(call)
