@@ -25,7 +25,7 @@ _SCHEMA, _VERSION = "schedulers.fitted", 1
 _RTOL = 1e-9
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FittedScheduler(Scheduler):
     """Runs tables of weights: ``steps=6`` takes the table of six steps.
 
@@ -79,6 +79,13 @@ class FittedScheduler(Scheduler):
         for table in given:
             self._check_levels(table)
         object.__setattr__(self, "tables", tuple(sorted(given, key=lambda table: table.steps)))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(str(table.steps) for table in self.tables)
+        return (
+            f"FittedScheduler(schedule={self.schedule!r}, prediction_type="
+            f"{self.prediction_type!r}, threshold={self.threshold!r}, tables of {counts} steps)"
+        )
 
     def stages(self, levels: tuple[Level, ...]) -> Iterable[Stage]:
         """Rows of the table that has these levels; those of DDIM if there is none."""
