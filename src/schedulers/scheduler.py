@@ -176,7 +176,7 @@ class Scheduler(ABC):
         counted = type(steps) is int and timesteps is None and sigmas is None
         if counted and steps in self._tableaus:
             return self._tableaus[steps]
-        levels = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
+        levels = self._levels(steps, timesteps, sigmas)
         key = steps if counted else levels
         made = self._tableaus.get(key)
         if made is None:
@@ -232,9 +232,10 @@ class Scheduler(ABC):
         """
         carried, dtype = self._checked_sample("x_T", x_T)
         state = State.first(self.tableau(steps, timesteps=timesteps, sigmas=sigmas), carried, dtype)
-        if rng is None:
+        weighs_noise = bool(state.tableau.entry[1])
+        if rng is None and (state.entered or weighs_noise):
             return state
-        noise = Noise.bind(rng, carried, drawn=not state.entered)
+        noise = Noise.bind(rng, carried, drawn=weighs_noise)
         return state if state.entered else _enter(state, noise)
 
     def update(
@@ -412,7 +413,7 @@ class Scheduler(ABC):
         _checks.function("denoiser", denoiser, "(x, t)")
         if callback is not None:
             _checks.function("callback", callback, "(state)")
-        bar = _progress_bar() if _checks.boolean("progress", progress) else None
+        bar = progress_bar() if _checks.boolean("progress", progress) else None
         state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas)
         noise = Noise.bind(rng, state.carried, drawn=state.tableau.draws_noise)
         states = self._iterate(denoiser, state, noise, keep_denoised=callback is not None)
@@ -541,7 +542,7 @@ class Scheduler(ABC):
             raise TypeError(
                 f"dtype must be a floating dtype, such as float32, got {_checks.shown(dtype)}"
             ) from None
-        first = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)[0]
+        first = self._levels(steps, timesteps, sigmas)[0]
         if isinstance(source, Seeded):
             source.check_shape(dimensions)
         stepped = arrays.stepping(np.dtype(dtype))
@@ -623,6 +624,12 @@ class Scheduler(ABC):
                 f"{_checks.shown(options)}: {error}"
             ) from error
 
+    def _levels(
+        self, steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
+    ) -> tuple[Level, ...]:
+        """Return the levels of a run, of which exactly one of the arguments is given."""
+        return run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
+
     @cached_property
     def _tableaus(self) -> dict[int | tuple[Level, ...] | None, Tableau]:
         """Tableaus by their number of steps, where one was given, or else by their levels."""
@@ -702,7 +709,8 @@ def _enter(state: State, noise: Noise | None) -> State:
     return replace(state, carried=carried, entered=True)
 
 
-def _progress_bar() -> Any:
+def progress_bar() -> Any:
+    """Return the function that shows a progress bar over an iterable."""
     try:
         from tqdm import tqdm
     except ImportError:

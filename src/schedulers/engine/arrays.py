@@ -145,6 +145,13 @@ def of_the_kind(values: Any, like: Array) -> Array:
     return convert(values)
 
 
+def as_numpy(array: Array) -> Any:
+    """Return an array of any library, on any device, as NumPy's."""
+    if hasattr(array, "detach"):  # PyTorch
+        array = array.detach().cpu()
+    return np.asarray(array)
+
+
 def converter(like: Array) -> Callable[[Any], Array] | None:
     """Return the function that makes a NumPy array one of the kind of `like`, if there is one."""
     if hasattr(like, "new_tensor"):  # PyTorch
