@@ -135,9 +135,11 @@ class Guided:
             return self.conditional(x, t)
         if self.scale == 0.0:
             return self.unconditional(x, t)
-        towards, away = self.conditional(x, t), self.unconditional(x, t)
+        # The second network gets x as it was, and may write its output over the first one's.
+        towards = self.conditional(x * 1.0, t) * self.scale
+        away = self.unconditional(x, t)
         _check_shape("the unconditional output", away, towards)
-        return towards * self.scale + away * (1.0 - self.scale)
+        return towards + away * (1.0 - self.scale)
 
 
 @dataclass(frozen=True)

@@ -309,13 +309,15 @@ def _attempt(
         State(Tableau("DPMSolver", (now, then), tuple(rows)), 0, carried, dtype)
         for rows in _pair(now, then, order)
     )
-    outputs = []
+    denoised = None
     while not high.done:
-        outputs.append(call.evaluate(high))
-        high = advance(high, outputs[-1], "sample", keep_denoised=False)
+        output = call.evaluate(high)
+        if denoised is None:
+            denoised = output * 1.0  # the next call may write over it
+        high = advance(high, output, "sample", keep_denoised=False)
         if not low.done:
-            low = advance(low, outputs[-1], "sample", keep_denoised=False)
-    return outputs[0], low.carried, high.carried
+            low = advance(low, output, "sample", keep_denoised=False)
+    return denoised, low.carried, high.carried
 
 
 def _pair(now: Level, then: Level, order: int) -> tuple[Iterator[Stage], Iterator[Stage]]:
