@@ -26,17 +26,40 @@ def sample(name: str, x: Array) -> tuple[Array, Any]:
     if isinstance(x, np.ndarray):
         check_floating(name, x.dtype)
         carried = np.array(x, dtype=stepping(x.dtype))
-    elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
-        if any(kind in str(x.dtype) for kind in ("int", "bool", "complex")):
-            raise TypeError(f"{name} must have a floating dtype, such as float32, got {x.dtype}")
-        carried = x * 1.0
-        if "float16" in str(x.dtype):  # a tensor's precision is never raised by a float
-            carried = carried.float() if hasattr(x, "float") else carried.astype(np.float32)
     else:
-        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
+        carried = raised(name, x)
+        carried = carried * 1.0 if carried is x else carried
     if not _is_finite(carried):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return carried, x.dtype
+
+
+def raised(name: str, x: Array) -> Array:
+    """Check that an array is of floats; return it in the precision to compute in, not copied."""
+    if isinstance(x, np.ndarray):
+        check_floating(name, x.dtype)
+        return x.astype(stepping(x.dtype), copy=False)
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")) or isinstance(x, np.generic):
+        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
+    if any(kind in str(x.dtype) for kind in ("int", "bool", "complex")):
+        raise _not_floating(name, x.dtype)
+    if "float16" in str(x.dtype):  # a tensor's precision is never raised by a float
+        return x.float() if hasattr(x, "float") else x.astype(np.float32)
+    return x
+
+
+def lowered(name: str, x: Array, dtype: Any) -> Array:
+    """Return an array in its own dtype again; an error where half precision cannot hold it."""
+    if x.dtype == dtype:
+        return x
+    with np.errstate(over="ignore"):
+        result = cast(x, dtype)
+    if str(dtype).endswith("float16") and not _is_finite(result) and _is_finite(x):
+        raise ValueError(
+            f"{name} must fit into {dtype}, whose largest number is 65504, got numbers up to "
+            f"{float(abs(x).max()):g}: use float32"
+        )
+    return result
 
 
 def matching(
@@ -92,7 +115,12 @@ def cast(array: Array, dtype: Any) -> Array:
 def check_floating(name: str, dtype: Any) -> None:
     """Refuse a NumPy dtype that is not a real floating one."""
     if dtype.kind != "f" and dtype.name != "bfloat16":
-        raise TypeError(f"{name} must have a floating dtype, such as float32, got {dtype}")
+        raise _not_floating(name, dtype)
+
+
+def _not_floating(name: str, dtype: Any) -> TypeError:
+    hint = ": scale images to floats first, to -1 ... 1 as a rule" if "int" in str(dtype) else ""
+    return TypeError(f"{name} must have a floating dtype, such as float32, got {dtype}{hint}")
 
 
 def stepping(dtype: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What `generator` may be: NumPy's generators, old and new, one for a batch or one for each image."""
+"""What `generator` may be: NumPy's, old and new, one for a batch or one for each image."""
 
 import numpy as np
 import pytest

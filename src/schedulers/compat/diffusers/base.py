@@ -13,7 +13,6 @@ from schedulers.compat.diffusers.config import Configured
 from schedulers.compat.diffusers.grids import SPACINGS
 from schedulers.compat.diffusers.runs import Grids
 from schedulers.engine import arrays
-from schedulers.engine.arrays import cast
 from schedulers.engine.parameterization import check_defined
 from schedulers.engine.state import State, advance
 from schedulers.engine.tableau import Stage, Tableau
@@ -129,7 +128,11 @@ class SchedulerBase(Configured):
         """Take a row on the engine."""
         x = state.carried
         output = arrays.matching("model_output", output, x, tuple(x.shape), state.t)
-        return advance(state, output, self._predicts, threshold, noise)
+        return advance(state, self._read(output, state), self._predicts, threshold, noise)
+
+    def _read(self, output: Array, state: State) -> Array:
+        """Return what the model returned, now in the run's precision, as the engine reads it."""
+        return output
 
     @property
     def _predicts(self) -> str:
@@ -138,10 +141,10 @@ class SchedulerBase(Configured):
         return "sample" if kind == "original_sample" else kind
 
     def _returned(self, state: State, denoised: bool = True) -> SchedulerOutput:
-        values = {"prev_sample": cast(state.carried, state.dtype)}
+        values = {"prev_sample": state.carried}
         if denoised:
-            values["pred_original_sample"] = cast(state.carried_denoised, state.dtype)
-        return SchedulerOutput(values)
+            values["pred_original_sample"] = state.carried_denoised
+        return in_dtype_of(state, values)
 
     def _note(self, result: SchedulerOutput, t: float) -> None:
         """Note of which grid a run is that is not over."""
@@ -149,16 +152,37 @@ class SchedulerBase(Configured):
             self._grids.note(result.prev_sample, self._times)
 
     def _mixed(
-        self, x: Array, noise: Array, scales: tuple[NDArray[np.float64], NDArray[np.float64]]
+        self,
+        x: Array,
+        noise: Array,
+        scales: tuple[NDArray[np.float64], NDArray[np.float64]],
+        name: str = "sample",
     ) -> Array:
-        """Sum of two arrays by weights that each sample has its own of."""
-        if tuple(x.shape) != tuple(noise.shape):
+        """Sum of data and noise by weights that each sample has its own of, in the data's dtype."""
+        data, noise = arrays.raised(name, x), arrays.raised("noise", noise)
+        if isinstance(x, np.ndarray) != isinstance(noise, np.ndarray):
+            raise TypeError(
+                f"noise must be of the library of {name}, {type(x).__name__}, "
+                f"got {type(noise).__name__}"
+            )
+        if tuple(data.shape) != tuple(noise.shape):
             raise ValueError(
-                f"noise must have the shape of the samples, {tuple(x.shape)}, "
+                f"noise must have the shape of the samples, {tuple(data.shape)}, "
                 f"got {tuple(noise.shape)}"
             )
-        a, b = (arrays.per_sample(scale, x) for scale in scales)
-        return a * x + b * noise
+        a, b = (arrays.per_sample(scale, data) for scale in scales)
+        return arrays.lowered(f"{name} with noise", a * data + b * noise, x.dtype)
+
+    def _rescaled(self, sample: Array, scale: float) -> Array:
+        """Return a sample times a number, in its own dtype."""
+        return arrays.lowered("sample", arrays.raised("sample", sample) * scale, sample.dtype)
+
+    def _told_number(self, value: float) -> Any:
+        """Return a number of the run; a tensor where its times are one."""
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(self.timesteps, torch.Tensor):
+            return value
+        return torch.tensor(value, dtype=torch.float32)
 
 
 class Indexed(SchedulerBase):
@@ -211,6 +235,13 @@ class CappedThreshold(DynamicThreshold):
         return denoised.clip(-column, column) * (self.limit / column)
 
 
+def in_dtype_of(state: State, values: dict[str, Array]) -> SchedulerOutput:
+    """Return the arrays of a step, in the dtype of its sample."""
+    return SchedulerOutput(
+        {name: arrays.lowered(name, value, state.dtype) for name, value in values.items()}
+    )
+
+
 def number(name: str, value: Any) -> float | int:
     """Return a timestep, a number or an array of one, as a Python number."""
     given = value
@@ -222,6 +253,17 @@ def number(name: str, value: Any) -> float | int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return _checks.real(name, value)
+
+
+def no_index(timestep: Any) -> float:
+    """Return the timestep of a step; an integer, which may be meant as an index, is an error."""
+    given = number("timestep", timestep)
+    if isinstance(given, int):
+        raise ValueError(
+            f"timestep must be one of the scheduler's timesteps, which are floats, and no "
+            f"integer, such as an index, got {_checks.shown(timestep)}"
+        )
+    return given
 
 
 def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:

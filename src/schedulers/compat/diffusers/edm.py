@@ -102,7 +102,7 @@ class EDM(Indexed, Multistage):
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample times c_in, as the network gets it."""
         sigma = float(self.sigmas[self.index_for_timestep(timestep)])
-        return sample * (1.0 / math.hypot(sigma, self.config.sigma_data))
+        return self._rescaled(sample, 1.0 / math.hypot(sigma, self.config.sigma_data))
 
     def precondition_outputs(self, sample: Array, model_output: Array, sigma: float) -> Array:
         """Return the denoised estimate that the network's output makes at a sigma."""
@@ -115,7 +115,9 @@ class EDM(Indexed, Multistage):
         """Noise data to one of `timesteps` for each sample: x_0 + sigma noise."""
         times = numbers("timesteps", timesteps, original_samples.shape[0])
         sigmas = np.array([float(self.sigmas[self.index_for_timestep(t)]) for t in times.tolist()])
-        return self._mixed(original_samples, noise, (np.ones_like(sigmas), sigmas))
+        return self._mixed(
+            original_samples, noise, (np.ones_like(sigmas), sigmas), "original_samples"
+        )
 
     @property
     def _predicts(self) -> str:

@@ -206,7 +206,7 @@ class Exponential(Indexed, Multistage, VariancePreserving):
             return super().add_noise(original_samples, noise, timesteps)
         times = np.atleast_1d(_checks.array("timesteps", np.asarray(timesteps).tolist()))
         sigmas = np.array([float(self.sigmas[self.index_for_timestep(t)]) for t in times.tolist()])
-        return self._mixed(original_samples, noise, (1.0 - sigmas, sigmas))
+        return self._mixed(original_samples, noise, (1.0 - sigmas, sigmas), "original_samples")
 
 
 class DPMSolverMultistepScheduler(Exponential):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import Indexed, SchedulerOutput, number, numbers
+from schedulers.compat.diffusers.base import Indexed, SchedulerOutput, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import remapped, remapping
 from schedulers.compat.diffusers.multistage import Multistage
@@ -63,11 +63,6 @@ class Flow(Indexed):
     def index_for_timestep(self, timestep: Any) -> int:
         """Return the index of a timestep in `timesteps`; its second one where it is there twice."""
         given = number("timestep", timestep)
-        if isinstance(given, int):
-            raise ValueError(
-                f"timestep must be one of the scheduler's timesteps, which are floats, and no "
-                f"integer, such as an index, got {_checks.shown(timestep)}"
-            )
         (places,) = np.nonzero(self._times == np.float32(given))
         if not places.size:
             raise ValueError(
@@ -266,7 +261,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
             raise ValueError("per_token_timesteps must be None: all elements have one level here")
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
-        index = self.index_for_timestep(timestep)
+        index = self.index_for_timestep(no_index(timestep))
         levels = self._level(index), self._level(index + 1)
         stochastic = self.config.stochastic_sampling
         (stage,) = lcm_rows(levels, None) if stochastic else ddim_rows(levels, 0.0)
@@ -402,7 +397,7 @@ class LTXEulerAncestralRFScheduler(Flow):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
-        index = self.index_for_timestep(timestep)
+        index = self.index_for_timestep(no_index(timestep))
         if index == self.num_inference_steps:
             result = SchedulerOutput(prev_sample=sample)
         else:

@@ -15,7 +15,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import Indexed, Threshold, number, numbers
+from schedulers.compat.diffusers.base import Indexed, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
 from schedulers.compat.diffusers.multistage import Multistage
@@ -51,20 +51,23 @@ class VarianceExploding(Indexed):
         self._training = tables.karras(self.alphas_cumprod)
 
     @property
-    def init_noise_sigma(self) -> float:
-        """Standard deviation of the sample to begin with."""
+    def init_noise_sigma(self) -> Any:
+        """Standard deviation of the sample to begin with; a tensor where `timesteps` is one."""
         top = float(self.sigmas.max())
-        return math.hypot(top, 1.0) if self.config.timestep_spacing == "leading" else top
+        leading = self.config.timestep_spacing == "leading"
+        return self._told_number(math.hypot(top, 1.0) if leading else top)
 
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample at the model's own scale, divided by sqrt(sigma**2 + 1)."""
-        sigma = float(self.sigmas[self._index(timestep)])
-        return sample * (1.0 / math.hypot(sigma, 1.0))
+        sigma = float(self.sigmas[self.index_for_timestep(timestep)])
+        return self._rescaled(sample, 1.0 / math.hypot(sigma, 1.0))
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to one of `timesteps` for each sample: x_0 + sigma noise."""
         sigma = self._sigmas_at(timesteps, original_samples.shape[0])
-        return self._mixed(original_samples, noise, (np.ones_like(sigma), sigma))
+        return self._mixed(
+            original_samples, noise, (np.ones_like(sigma), sigma), "original_samples"
+        )
 
     def index_for_timestep(self, timestep: Any) -> int:
         """Return the index of a timestep, the start of a step."""
@@ -77,13 +80,7 @@ class VarianceExploding(Indexed):
         return int(places[-1])  # the second of Heun's two is where a step begins
 
     def _index(self, timestep: Any) -> int:
-        given = number("timestep", timestep)
-        if isinstance(given, int):
-            raise ValueError(
-                f"timestep must be one of the scheduler's timesteps, which are floats, and no "
-                f"integer, such as an index, got {_checks.shown(timestep)}"
-            )
-        return self.index_for_timestep(given)
+        return self.index_for_timestep(no_index(timestep))
 
     def _sigmas_at(self, timesteps: Any, count: int) -> Floats:
         times = numbers("timesteps", timesteps, count)
@@ -114,12 +111,10 @@ class VarianceExploding(Indexed):
             raise ValueError(f"timesteps must not be given with {remapping(self.config)}=True")
         return custom(timesteps, len(self)).astype(np.float32)
 
-    def _take(
-        self, state: State, output: Array, threshold: Threshold = None, noise: Any = None
-    ) -> State:
-        if self._predicts == "v_prediction" and hasattr(output, "shape"):
-            output = output * math.hypot(1.0, state.level.sigma)
-        return super()._take(state, output, threshold, noise)
+    def _read(self, output: Array, state: State) -> Array:
+        if self._predicts == "v_prediction":
+            return output * math.hypot(1.0, state.level.sigma)
+        return output
 
 
 class SingleStage(VarianceExploding):

@@ -102,7 +102,7 @@ class VariancePreserving(SchedulerBase):
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to a time for each sample: alpha x_0 + sigma noise."""
         alpha, sigma = self._scales(timesteps, original_samples.shape[0])
-        return self._mixed(original_samples, noise, (alpha, sigma))
+        return self._mixed(original_samples, noise, (alpha, sigma), "original_samples")
 
     def get_velocity(self, sample: Array, noise: Array, timesteps: Any) -> Array:
         """Return what a model of v_prediction is trained on: alpha noise - sigma x_0."""
