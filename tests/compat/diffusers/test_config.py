@@ -20,6 +20,7 @@ from schedulers.compat.diffusers import (
 X = np.array([[[0.5, -1.0]], [[2.0, 0.1]]], dtype=np.float32)
 
 
+@pytest.mark.filterwarnings("ignore:.*clips its denoised estimates")
 @pytest.mark.parametrize("cls", ALL)
 class TestConfig:
     def test_by_attribute_and_by_item(self, cls):
