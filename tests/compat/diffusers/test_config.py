@@ -108,7 +108,6 @@ def test_output_by_attribute_name_and_position():
         (DDIMScheduler, {"beta_schedule": "cosine"}, "beta_schedule must be one of"),
         (DDIMScheduler, {"prediction_type": "noise"}, "prediction_type must be one of"),
         (DDIMScheduler, {"timestep_spacing": "karras"}, "timestep_spacing must be one of"),
-        (DDIMScheduler, {"trained_betas": [0.1, 0.2]}, "trained_betas must have"),
         (DDIMScheduler, {"clip_sample_range": -1.0}, "limit must be"),
         (DDPMScheduler, {"variance_type": "large"}, "variance_type must be one of"),
         (EulerDiscreteScheduler, {"final_sigmas_type": "one"}, "final_sigmas_type must be"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import CLEAN, Indexed, number, numbers
+from schedulers.compat.diffusers.base import WithSigmas, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.exponential import FINAL_SIGMAS, SOLVER_TYPES, final_orders
 from schedulers.compat.diffusers.multistage import Multistage
@@ -40,10 +40,8 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class EDM(Indexed, Multistage):
+class EDM(WithSigmas, Multistage):
     """Schedulers of EDM's models, on sigmas between the configuration's ends."""
-
-    sigmas: NDArray[np.float32]
 
     def _set_up(self) -> None:
         config = self.config
@@ -74,13 +72,11 @@ class EDM(Indexed, Multistage):
 
     def _set_run(self, sigmas: Floats, device: Any) -> None:
         ends_clean = self.config.final_sigmas_type == "zero"
-        self.sigmas = np.append(sigmas, 0.0 if ends_clean else self._least(sigmas))
-        self.sigmas = self.sigmas.astype(np.float32)
-        values = self.sigmas.tolist()
+        end = 0.0 if ends_clean else self._least(sigmas)
+        self._sigmas = np.append(sigmas, end).astype(np.float32)
+        values = self._sigmas.tolist()
         times = self._told(np.array(values[:-1])).astype(np.float32).tolist()
-        levels = [Level(t, 1.0, sigma) for t, sigma in zip(times, values, strict=False)]
-        end = CLEAN if ends_clean else Level(-1.0, 1.0, values[-1])
-        self._set_levels((*levels, end), device, np.float32)
+        self._set_levels(self._levels_at(times, values), device, np.float32)
         self._step_index = None
 
     def _least(self, sigmas: Floats) -> float:
@@ -101,7 +97,7 @@ class EDM(Indexed, Multistage):
 
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample times c_in, as the network gets it."""
-        sigma = float(self.sigmas[self.index_for_timestep(timestep)])
+        sigma = self._sigma(self.index_for_timestep(timestep))
         return self._rescaled(sample, 1.0 / math.hypot(sigma, self.config.sigma_data))
 
     def precondition_outputs(self, sample: Array, model_output: Array, sigma: float) -> Array:
@@ -114,7 +110,7 @@ class EDM(Indexed, Multistage):
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to one of `timesteps` for each sample: x_0 + sigma noise."""
         times = numbers("timesteps", timesteps, original_samples.shape[0])
-        sigmas = np.array([float(self.sigmas[self.index_for_timestep(t)]) for t in times.tolist()])
+        sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times.tolist()])
         return self._mixed(
             original_samples, noise, (np.ones_like(sigmas), sigmas), "original_samples"
         )

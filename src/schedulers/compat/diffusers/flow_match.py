@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import Indexed, SchedulerOutput, no_index, number, numbers
+from schedulers.compat.diffusers.base import SchedulerOutput, WithSigmas, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import remapped, remapping
 from schedulers.compat.diffusers.multistage import Multistage
@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class Flow(Indexed):
+class Flow(WithSigmas):
     """Schedulers of rectified flows."""
 
     init_noise_sigma = 1.0
-    #: The flow's sigma at the start of each step, and at the end of the last.
-    sigmas: NDArray[np.float32]
     sigma_min: float
     sigma_max: float
     # Whether sigma is the share of the data, so that it rises.
@@ -56,7 +54,7 @@ class Flow(Indexed):
         self.sigma_min, self.sigma_max = low, high
 
     def _level(self, index: int) -> Level:
-        sigma = float(self.sigmas[index])
+        sigma = self._sigma(index)
         t = float(self._times[index]) if index < len(self._times) else -1.0
         return Level(t, sigma, 1.0 - sigma) if self._inverted else Level(t, 1.0 - sigma, sigma)
 
@@ -74,7 +72,7 @@ class Flow(Indexed):
     def scale_noise(self, sample: Array, timestep: Any, noise: Array) -> Array:
         """Noise data to one of `timesteps` for each sample: (1 - sigma) x_0 + sigma noise."""
         times = numbers("timestep", timestep, sample.shape[0]).tolist()
-        sigmas = np.array([float(self.sigmas[self.index_for_timestep(t)]) for t in times])
+        sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times])
         return self._mixed(sample, noise, (1.0 - sigmas, sigmas))
 
     def _one_row(
@@ -132,7 +130,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         n = _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
         own = 1.0 if use_dynamic_shifting else self._shift
         self._ends(own)
-        self.sigmas = shifted(np.arange(n, 0, -1) / n, own).astype(np.float32)
+        self._sigmas = shifted(np.arange(n, 0, -1) / n, own).astype(np.float32)
         self._set_times(self.sigmas * np.float32(n), None)
 
     def scale_noise(self, sample: Array, timestep: Any, noise: Array | None = None) -> Array:
@@ -200,7 +198,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         if self._inverted:
             values = np.float32(1.0) - values
             times = values * np.float32(n)
-        self.sigmas = np.append(values, np.float32(self._inverted))
+        self._sigmas = np.append(values, np.float32(self._inverted))
         self.num_inference_steps = len(values)
         self._begin = self._step_index = None
         self._set_times(times, device)
@@ -293,10 +291,12 @@ class FlowMatchHeunDiscreteScheduler(Flow, Multistage):
         sigmas = shifted(even, self.config.shift).astype(np.float32)
         times = [*(sigmas * np.float32(n)).tolist(), -1.0]
         values = [*sigmas.tolist(), 0.0]
-        levels = tuple(Level(t, 1.0 - s, s) for t, s in zip(times, values, strict=True))
-        self._set_levels(levels, device, np.float32)
-        self.sigmas = np.array([values[0], *np.repeat(values[1:-1], 2), 0.0], np.float32)
+        self._sigmas = np.array([values[0], *np.repeat(values[1:-1], 2), 0.0], np.float32)
+        self._set_levels(self._levels_at(times[:-1], values), device, np.float32)
         self._step_index = None
+
+    def _level_at(self, t: float, sigma: float) -> Level:
+        return Level(t, 1.0 - sigma, sigma)
 
     def _tableau(self, first: int) -> Tableau:
         levels = self._levels[first:]
@@ -338,7 +338,8 @@ class LTXEulerAncestralRFScheduler(Flow):
         _checks.real("eta", eta, at_least=0.0, at_most=1.0)
         _checks.real("s_noise", s_noise, at_least=0.0)
         self._begin_steps()
-        self._times = np.zeros(0, np.float32)
+        self._sigmas = np.zeros(0, np.float32)
+        self._set_times(self._sigmas, None)
 
     def set_timesteps(
         self,
@@ -368,7 +369,7 @@ class LTXEulerAncestralRFScheduler(Flow):
             config = {name: self.config[name] for name in known if name in self.config}
             base = FlowMatchEulerDiscreteScheduler(**config)
             base.set_timesteps(num_inference_steps, mu=mu)
-            self.sigmas, times = base.sigmas, base.timesteps
+            self._sigmas, times = base.sigmas, base.timesteps
         else:
             values = _checks.vector("sigmas", given)
             _checks.decreasing("sigmas", values)
@@ -376,7 +377,7 @@ class LTXEulerAncestralRFScheduler(Flow):
                 raise ValueError(
                     f"sigmas must be at least two between 0 and 1, got {_checks.shown(given)}"
                 )
-            self.sigmas = values.astype(np.float32)
+            self._sigmas = values.astype(np.float32)
             times = self.sigmas * np.float32(len(self))
         self.num_inference_steps = len(self.sigmas) - 1
         self._begin = self._step_index = None

@@ -55,20 +55,27 @@ class Runs:
             for run in self._open:
                 run.returned = _weak(run.returned())
 
-    def find(self, sample: Array, t: float) -> Run | None:
-        """Return the run that a sample goes on with; an error where its own is at another time."""
+    def find(self, sample: Array, t: float, waits: Callable[[State, float], bool]) -> Run | None:
+        """Return the run that a sample goes on with; an error where its own is at another time.
+
+        `waits` says whether a run that goes on at another time has nothing to do at this one.
+        """
         thread, shape = get_ident(), tuple(sample.shape)
         with self._lock:
             own = [run for run in self._open if run.returned() is sample]
-            expecting = [run for run in reversed(self._open) if run.state.t == t]
+            runs = self._open[::-1]
+        expecting = [run for run in runs if run.state.t == t]
         for run in expecting:
             if run in own:
                 return run
         if own:
+            if waits(own[-1].state, t):
+                return own[-1]
             raise ValueError(
                 f"timestep must be {own[-1].state.t:g}, which comes next for this sample, got "
                 f"{t:g}; a new run begins with set_timesteps"
             )
+        expecting += [run for run in runs if waits(run.state, t)]
         mine = [run for run in expecting if run.thread == thread]
         for run in (*mine, *expecting):
             if _equal(run.returned(), sample):

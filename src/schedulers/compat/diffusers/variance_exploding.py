@@ -15,7 +15,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import Indexed, no_index, number, numbers
+from schedulers.compat.diffusers.base import WithSigmas, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
 from schedulers.compat.diffusers.multistage import Multistage
@@ -35,20 +35,16 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class VarianceExploding(Indexed):
+class VarianceExploding(WithSigmas):
     """Schedulers whose levels are Karras sigmas, and whose times need not be integers."""
-
-    #: Karras's sigma at the start of each step, and at the end of the last.
-    sigmas: NDArray[np.float32]
 
     def _set_up(self) -> None:
         remapping(self.config)
         super()._set_up()
         if self.config.get("rescale_betas_zero_snr"):
-            self.alphas_cumprod[-1] = tables.TINY
-        if self.alphas_cumprod[-1] == 0.0:
+            self._products[-1] = tables.TINY
+        if self._products[-1] == 0.0:
             raise ValueError("trained_betas must end below 1: sigma is infinite there")
-        self._training = tables.karras(self.alphas_cumprod)
 
     @property
     def init_noise_sigma(self) -> Any:
@@ -59,7 +55,7 @@ class VarianceExploding(Indexed):
 
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample at the model's own scale, divided by sqrt(sigma**2 + 1)."""
-        sigma = float(self.sigmas[self.index_for_timestep(timestep)])
+        sigma = self._sigma(self.index_for_timestep(timestep))
         return self._rescaled(sample, 1.0 / math.hypot(sigma, 1.0))
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
@@ -84,7 +80,7 @@ class VarianceExploding(Indexed):
 
     def _sigmas_at(self, timesteps: Any, count: int) -> Floats:
         times = numbers("timesteps", timesteps, count)
-        return np.array([float(self.sigmas[self.index_for_timestep(float(t))]) for t in times])
+        return np.array([self._sigma(self.index_for_timestep(float(t))) for t in times])
 
     def _spaced(self, steps: int, n_train: int | None = None) -> Floats:
         config = self.config
@@ -93,7 +89,7 @@ class VarianceExploding(Indexed):
 
     def _at(self, times: Floats) -> Floats:
         """Karras sigmas at times, linear between training levels."""
-        return np.interp(times, np.arange(len(self._training)), self._training)
+        return self._interpolated(times)
 
     def _remap(self, times: Floats, sigmas: Floats) -> tuple[Floats, Floats]:
         """Times and sigmas where an option spaces them by sigma; else these."""
@@ -128,12 +124,13 @@ class SingleStage(VarianceExploding):
                 f"timesteps must differ, since they identify the steps, got {repeated[0]:g} twice: "
                 f"take fewer steps, or sigmas that the model was trained at"
             )
-        self.sigmas = sigmas.astype(np.float32)
+        self._sigmas = sigmas.astype(np.float32)
         self._set_times(times, device)
         self._begin = self._step_index = None
 
     def _levels_of(self, index: int) -> tuple[Level, Level]:
-        now, then = (float(sigma) for sigma in self.sigmas[index : index + 2])
+        place = index + self._before()
+        now, then = (float(sigma) for sigma in self._sigmas[place : place + 2])
         t = float(self._times[index])
         return Level(t, 1.0, now), Level(t, 1.0, then)
 
@@ -200,7 +197,7 @@ class EulerDiscreteScheduler(SingleStage):
         _checks.choice("final_sigmas_type", final_sigmas_type, ("zero", "sigma_min"))
         self._set_up()
         sigmas = np.append(self._training[::-1], 0.0)
-        times = np.arange(len(self), dtype=np.float64)[::-1]
+        times = np.arange(len(self._training), dtype=np.float64)[::-1]
         self._set_sigmas(self._told(times, sigmas), sigmas, None)
 
     def _told(self, times: Floats, sigmas: Floats) -> Floats:
@@ -344,7 +341,7 @@ class EulerAncestralDiscreteScheduler(SingleStage):
         rescale_betas_zero_snr: bool = False,
     ) -> None:
         self._set_up()
-        times = np.arange(len(self), dtype=np.float64)[::-1]
+        times = np.arange(len(self._training), dtype=np.float64)[::-1]
         self._set_sigmas(times, np.append(self._training[::-1], 0.0), None)
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
@@ -411,7 +408,7 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
         steps_offset: int = 0,
     ) -> None:
         self._set_up()
-        times = np.arange(len(self), dtype=np.float64)[::-1]
+        times = np.arange(len(self._training), dtype=np.float64)[::-1]
         self._set_steps(times, self._training[::-1], None)
 
     def set_timesteps(
@@ -451,11 +448,10 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
                 f"timesteps must differ, since they identify the steps, got {_checks.shown(told)}: "
                 f"take fewer steps, or sigmas that the model was trained at"
             )
-        levels = tuple(Level(t, 1.0, s) for t, s in zip([*told, -1.0], values, strict=True))
-        self._set_levels(levels, device, np.float32)
-        self.sigmas = np.array(
+        self._sigmas = np.array(
             [values[0], *np.repeat(values[1:-1], 2), values[-1]], dtype=np.float32
         )
+        self._set_levels(self._levels_at(told, values), device, np.float32)
 
     def _tableau(self, first: int) -> Tableau:
         levels = self._levels[first:]
