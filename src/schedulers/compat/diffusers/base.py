@@ -241,24 +241,25 @@ class WithFinalLevel(SchedulerBase):
     def _set_up(self) -> None:
         super()._set_up()
         ends_clean = self.config.get("set_alpha_to_one", True)
-        self._final_product = 1.0 if ends_clean else float(self._products[0])
+        # A view: what is written into alphas_cumprod counts here, too.
+        self._final_products = np.ones(1) if ends_clean else self._products[:1]
 
     @property
     def final_alpha_cumprod(self) -> float:
         """alphas_cumprod of the level after the last step; it may be assigned."""
-        return self._final_product
+        return float(self._final_products[0])
 
     @final_alpha_cumprod.setter
     def final_alpha_cumprod(self, value: Any) -> None:
-        self._final_product = _checks.real(
-            "final_alpha_cumprod", number("final_alpha_cumprod", value), above=0.0, at_most=1.0
-        )
+        product = number("final_alpha_cumprod", value)
+        _checks.real("final_alpha_cumprod", product, above=0.0, at_most=1.0)
+        self._final_products = np.array([product])
         self._steps_made = {}
 
     @property
     def _final(self) -> Level:
         """The level after the last step."""
-        product = self._final_product
+        product = self.final_alpha_cumprod
         return CLEAN if product == 1.0 else Level(0, math.sqrt(product), math.sqrt(1.0 - product))
 
 

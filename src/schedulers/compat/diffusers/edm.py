@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import WithSigmas, number, numbers
+from schedulers.compat.diffusers.base import number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.exponential import FINAL_SIGMAS, SOLVER_TYPES, final_orders
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine import arrays
 from schedulers.engine.arrays import weighted_sum
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class EDM(WithSigmas, Multistage):
+class EDM(SigmaRuns):
     """Schedulers of EDM's models, on sigmas between the configuration's ends."""
 
     def _set_up(self) -> None:
@@ -213,6 +213,7 @@ class EDMEulerScheduler(EDM):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
+        self._settle()
         index = self.index_for_timestep(timestep)
         now, then = self._levels[index : index + 2]
         gamma = _checks.real("s_churn", s_churn, at_least=0.0) / len(self._levels[1:])

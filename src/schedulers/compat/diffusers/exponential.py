@@ -16,10 +16,10 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import Threshold, WithSigmas, number
+from schedulers.compat.diffusers.base import Threshold, number
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, times_of
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.variance_preserving import VariancePreserving
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.methods.multistep import (
@@ -44,7 +44,7 @@ FINAL_SIGMAS = ("zero", "sigma_min")
 SOLVER_TYPES = {"midpoint": "bh2", "heun": "exact", "logrho": "bh2", "bh1": "bh2", "bh2": "bh2"}
 
 
-class Exponential(WithSigmas, Multistage, VariancePreserving):
+class Exponential(SigmaRuns, VariancePreserving):
     """Schedulers whose rows are those of an exponential integrator between the grid's levels."""
 
     _prediction_types = ("epsilon", "sample", "v_prediction", "flow_prediction")
@@ -59,6 +59,21 @@ class Exponential(WithSigmas, Multistage, VariancePreserving):
         if config.get("rescale_betas_zero_snr"):
             self._products[-1] = tables.TINY
         self._sigmas = self._training[::-1].astype(np.float32)
+
+    @property
+    def alpha_t(self) -> Floats:
+        """Alpha at each training level."""
+        return np.sqrt(self._products.astype(np.float64))
+
+    @property
+    def sigma_t(self) -> Floats:
+        """Sigma at each training level."""
+        return np.sqrt(1.0 - self._products.astype(np.float64))
+
+    @property
+    def lambda_t(self) -> Floats:
+        """Logarithm of alpha / sigma at each training level."""
+        return -log(self._training)
 
     @property
     def _predicts(self) -> str:

@@ -17,7 +17,7 @@ from schedulers import _checks
 from schedulers.compat.diffusers.base import SchedulerOutput, WithSigmas, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import remapped, remapping
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
@@ -268,7 +268,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         return result if return_dict else result.to_tuple()
 
 
-class FlowMatchHeunDiscreteScheduler(Flow, Multistage):
+class FlowMatchHeunDiscreteScheduler(SigmaRuns, Flow):
     """Heun's method in a flow's own time in diffusers' interface.
 
     Parameters as in diffusers' `FlowMatchHeunDiscreteScheduler`. s_churn must be 0: noise that is

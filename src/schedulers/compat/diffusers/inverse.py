@@ -74,7 +74,7 @@ class DDIMInverseScheduler(WithFinalLevel, VariancePreserving):
     @property
     def initial_alpha_cumprod(self) -> float:
         """alphas_cumprod of the level that the first step begins at; it may be assigned."""
-        return self._final_product
+        return self.final_alpha_cumprod
 
     @initial_alpha_cumprod.setter
     def initial_alpha_cumprod(self, value: Any) -> None:

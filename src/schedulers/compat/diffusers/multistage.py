@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from schedulers.compat.diffusers.base import SchedulerBase
+from schedulers.compat.diffusers.assigned import Refused
+from schedulers.compat.diffusers.base import SchedulerBase, WithSigmas
 from schedulers.compat.diffusers.noise import fresh
 from schedulers.compat.diffusers.runs import Run, Runs
 from schedulers.engine.noise import stage_place
@@ -35,6 +36,17 @@ class Multistage(SchedulerBase):
     _always_draws = False
     # Index in `timesteps` of the last row that was taken.
     _row_taken: int
+    # What diffusers' schedulers keep of earlier evaluations.
+    model_outputs = Refused()
+    lower_order_nums = Refused()
+    last_sample = Refused()
+    derivatives = Refused()
+    prev_derivative = Refused()
+    dt = Refused()
+    ets = Refused()
+    counter = Refused()
+    cur_sample = Refused()
+    cur_model_output = Refused()
 
     def _begin_steps(self) -> None:
         super()._begin_steps()
@@ -55,42 +67,32 @@ class Multistage(SchedulerBase):
     def _tableau(self, first: int) -> Tableau:
         """Rows of a run that begins with this step of the grid."""
 
-    def _level_at(self, t: float, sigma: float) -> Level:
-        """Return the level of a sigma."""
-        return Level(t, 1.0, sigma)
-
-    def _levels_at(self, times: Sequence[float], sigmas: Sequence[float]) -> tuple[Level, ...]:
-        """Return the levels at which steps begin, and at which the last one ends."""
-        return tuple(map(self._level_at, [*times, -1], sigmas))
-
     def _remember(self) -> None:
         """Note what the levels were made from."""
         self._made_from = self._sources()
 
     def _sources(self) -> tuple[bytes, ...]:
         """What levels are made from, and may be assigned or written into."""
-        return self._times.tobytes(), getattr(self, "_sigmas", self._times).tobytes()
+        return (self._times.tobytes(),)
 
     def _renew(self) -> None:
-        """Make the levels anew from the timesteps and sigmas that were assigned."""
-        times, before = self._times.tolist(), self._before()
-        sigmas = self._sigmas[before:].tolist()
-        pace = self.order  # a step of two evaluations has two entries
-        self._levels = self._levels_at(times[::pace], [*sigmas[:-1:pace], sigmas[-1]])
-        whole = self._tableau(0)
-        made = [(stage.level.t, self._told_sigma(stage.level)) for stage in whole.stages]
-        given = list(zip(times, sigmas, strict=False))
-        if len(made) != len(given) or not np.allclose(made, given, rtol=1e-5, atol=1e-6):
+        """Follow what was assigned: without sigmas, timesteps can be cut off at the beginning."""
+        known, times = self._grid_times, self._times
+        if not np.array_equal(times, known[max(len(known) - len(times), 0) :]):
             raise ValueError(
-                f"timesteps and sigmas must be those of the steps of {type(self).__name__}, which "
-                f"evaluates the model twice in each, at {_shown(made)}; got {_shown(given)}: give "
-                f"set_timesteps what it should set"
+                f"timesteps must be the last ones of those that set_timesteps set, "
+                f"{known.tolist()}, got {times.tolist()}"
             )
-        self._steps_made = {0: whole}
 
-    def _told_sigma(self, level: Level) -> float:
-        """Return what `sigmas` has for a level."""
-        return level.sigma
+    def _settle(self) -> None:
+        """Follow what was assigned, or written into, since the levels were made."""
+        if self._sources() != self._made_from:
+            self._renew()
+            self._remember()
+
+    def _checked_times(self, times: Any) -> Any:
+        """Return timesteps that were assigned, which may repeat here."""
+        return times.astype(self._times.dtype)
 
     def _run(self, sample: Array, t: float) -> tuple[Run | None, State]:
         """Return the run that a sample belongs to, None for a new one, and its state."""
@@ -105,9 +107,7 @@ class Multistage(SchedulerBase):
                 history=run.state.history,
             )
             return run, state
-        if self._sources() != self._made_from:
-            self._renew()
-            self._remember()
+        self._settle()
         return None, self._begun(self._begins(t), sample)
 
     def _waits(self, state: State, t: float) -> bool:
@@ -194,6 +194,39 @@ class Multistage(SchedulerBase):
         self._row_taken = len(self._times) - state.tableau.nfe + state.index - 1
         self._runs.keep(run, state, result.prev_sample)
         return result if return_dict else result.to_tuple()
+
+
+class SigmaRuns(Multistage, WithSigmas):
+    """Those of them whose levels are sigmas."""
+
+    def _level_at(self, t: float, sigma: float) -> Level:
+        """Return the level of a sigma."""
+        return Level(t, 1.0, sigma)
+
+    def _levels_at(self, times: Sequence[float], sigmas: Sequence[float]) -> tuple[Level, ...]:
+        """Return the levels at which steps begin, and at which the last one ends."""
+        return tuple(map(self._level_at, [*times, -1], sigmas))
+
+    def _sources(self) -> tuple[bytes, ...]:
+        return self._times.tobytes(), self._sigmas.tobytes()
+
+    def _renew(self) -> None:
+        """Make the levels anew from the timesteps and sigmas that were assigned."""
+        times, before = self._times.tolist(), self._before()
+        sigmas = self._sigmas[before:].tolist()
+        pace = self.order  # a step of two evaluations has two entries
+        self._levels = self._levels_at(times[::pace], [*sigmas[:-1:pace], sigmas[-1]])
+        whole = self._tableau(0)
+        if pace > 1:
+            made = [(stage.level.t, stage.level.sigma) for stage in whole.stages]
+            given = list(zip(times, sigmas, strict=False))
+            if len(made) != len(times) or not np.allclose(made, given, rtol=1e-5, atol=1e-6):
+                raise ValueError(
+                    f"timesteps and sigmas must be those of {type(self).__name__}'s steps, of two "
+                    f"evaluations each but for a last one that ends clean, at {_shown(made)}; got "
+                    f"{_shown(given)}: give set_timesteps what it should set"
+                )
+        self._steps_made = {0: whole}
 
 
 def _shown(pairs: Sequence[tuple[float, float]]) -> str:

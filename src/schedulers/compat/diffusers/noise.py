@@ -26,8 +26,11 @@ def fresh(generator: Any, given: Any, state: State, place: Place) -> Array:
         return np.array(given) if isinstance(given, np.ndarray) else given
     generators = list(generator) if isinstance(generator, (list, tuple)) else [generator]
     torch = sys.modules.get("torch")
-    of_torch = torch is not None and isinstance(like, torch.Tensor)
-    if of_torch and all(one is None or isinstance(one, torch.Generator) for one in generators):
+    if (
+        torch is not None
+        and isinstance(like, torch.Tensor)
+        and all(one is None or isinstance(one, torch.Generator) for one in generators)
+    ):
         _check_count(generators, like)
         return _of_torch(torch, generators, like, state.dtype)
     if all(map(_is_numpy_s, generators)):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from schedulers.compat.diffusers.assigned import Refused
 from schedulers.compat.diffusers.base import WithFinalLevel
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import spaced
@@ -87,21 +86,13 @@ class PNDMScheduler(WithFinalLevel, Multistage, VariancePreserving):
         return Tableau(type(self).__name__, levels, tuple(rows))
 
     def _sources(self) -> tuple[bytes, ...]:
-        return self._times.tobytes(), self._products.tobytes(), repr(self._final_product).encode()
+        return self._times.tobytes(), self._products.tobytes(), self._final_products.tobytes()
 
     def _renew(self) -> None:
-        known, times = self._grid_times, self._times
-        if not np.array_equal(times, known[max(len(known) - len(times), 0) :]):
-            raise ValueError(
-                f"timesteps must be the last ones of those that set_timesteps set, "
-                f"{known.tolist()}, got {times.tolist()}"
-            )
+        super()._renew()
         levels = [self._level(int(level.t)) for level in self._levels[:-1]]
         self._levels = (*levels, self._final)
         self._steps_made = {}
-
-    def _checked_times(self, times: Any) -> Any:
-        return times.astype(np.int64)
 
     @property
     def prk_timesteps(self) -> Any:
@@ -144,8 +135,3 @@ class PNDMScheduler(WithFinalLevel, Multistage, VariancePreserving):
 
     # A run knows which of the two comes next.
     step_prk = step_plms = step
-
-    ets = Refused()
-    counter = Refused()
-    cur_sample = Refused()
-    cur_model_output = Refused()

@@ -18,7 +18,7 @@ from schedulers.compat.diffusers import tables
 from schedulers.compat.diffusers.base import WithSigmas, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
@@ -380,7 +380,7 @@ def _check_falling(sigmas: Any) -> None:
             )
 
 
-class HeunDiscreteScheduler(Multistage, VarianceExploding):
+class HeunDiscreteScheduler(SigmaRuns, VarianceExploding):
     """Heun's method in diffusers' interface: `schedulers.Heun` on its grids.
 
     Parameters as in diffusers' `HeunDiscreteScheduler`. The second evaluation of a step goes on
