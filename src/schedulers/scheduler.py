@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     Array = Any
     Denoiser = Callable[[Array, float], Array]
 
-# Alpha / sigma from which on noise alone is a poor sample to begin with.
-_MUCH_DATA = 0.3
 # Tableaus that a scheduler keeps.
 _KEPT_TABLEAUS = 32
 
@@ -553,14 +551,13 @@ class Scheduler(ABC):
         scale = first.sigma
         if data_std is not None:
             scale = hypot(scale, first.alpha * _checks.real("data_std", data_std, at_least=0.0))
-        elif first.alpha > _MUCH_DATA * first.sigma and (
-            self.schedule.max_karras_sigma < 1.0 / _MUCH_DATA
-        ):
+        elif _much_data(first) and _much_data(*self.schedule.levels([self.schedule.t_max])):
             warnings.warn(
-                f"the schedule ends far from alpha = 0, and the run begins at alpha = {first.alpha:.2g} and sigma = {first.sigma:.2g}: the "
-                f"data's part has {first.alpha / first.sigma:.0%} of the noise's scale there, for "
-                f"data of standard deviation 1, and noise alone is no sample of that level. Give "
-                f"data_std, or begin with add_noise or at a noisier level",
+                f"the schedule ends far from alpha = 0: the run begins at alpha = "
+                f"{first.alpha:.2g} and sigma = {first.sigma:.2g}, where the part of data with "
+                f"standard deviation 1 has {first.alpha / first.sigma:.0%} of the noise's scale, "
+                f"and noise alone is no sample of that level. Give data_std, or begin with "
+                f"add_noise",
                 stacklevel=2,
             )
         stepped = arrays.stepping(np.dtype(dtype))
@@ -680,6 +677,11 @@ class Scheduler(ABC):
     def _method(self) -> str:
         """Name that a tableau goes by, so that no other scheduler takes its rows."""
         return type(self).__name__
+
+
+def _much_data(level: Level) -> bool:
+    """Whether noise alone is a poor sample to begin with at a level."""
+    return level.alpha > 0.3 * level.sigma
 
 
 def _enter(state: State, noise: Noise | None) -> State:
