@@ -720,7 +720,7 @@ class TestStartFarFromNoise:
     def test_it_warns_and_the_data_s_spread_mends_it(self, levels):
         schedule = sc.DiscreteSchedule(sc.linear_betas(levels))
         scheduler = sc.DDIM(schedule)
-        with pytest.warns(UserWarning, match="ends far from alpha = 0, .*Give data_std"):
+        with pytest.warns(UserWarning, match="ends far from alpha = 0: .*Give data_std"):
             short = scheduler.initial_noise((20_000,), steps=levels, rng=0)
         for std in (0.5, 1.0, 3.0):
             x = scheduler.initial_noise((20_000,), steps=levels, rng=0, data_std=std)

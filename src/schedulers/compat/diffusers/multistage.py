@@ -213,6 +213,8 @@ class SigmaRuns(Multistage, WithSigmas):
     def _renew(self) -> None:
         """Make the levels anew from the timesteps and sigmas that were assigned."""
         times, before = self._times.tolist(), self._before()
+        if before and self._sigmas.tobytes() == self._made_from[1]:
+            return  # only cut off at the beginning: a run from the middle of the grid
         sigmas = self._sigmas[before:].tolist()
         pace = self.order  # a step of two evaluations has two entries
         self._levels = self._levels_at(times[::pace], [*sigmas[:-1:pace], sigmas[-1]])

@@ -234,10 +234,11 @@ class EulerDiscreteScheduler(SingleStage):
             )
         if sigmas is not None:
             values = _checks.vector("sigmas", sigmas)
-            _checks.decreasing("sigmas", values)
-            if len(values) < 2 or values[-1] < 0.0:
+            _checks.decreasing("sigmas", values[:-1])
+            if len(values) < 2 or not 0.0 <= values[-1] <= values[-2]:
                 raise ValueError(
-                    f"sigmas must be at least two, none below 0, got {values.tolist()}"
+                    f"sigmas must be at least two, the last no more than the one before and none "
+                    f"below 0, got {values.tolist()}"
                 )
             times = times_of(values[:-1], self._training)
         else:

@@ -65,6 +65,11 @@ class VariancePreserving(SchedulerBase):
         self._set_times(times.astype(np.int64), device)
 
     def _level(self, t: int) -> Level:
+        if t >= len(self._products):
+            raise ValueError(
+                f"trained_betas must have an entry for each time of a run, such as {t}, "
+                f"got {len(self._products)}"
+            )
         product = float(self._products[t])
         return Level(t, math.sqrt(product), math.sqrt(1.0 - product))
 
