@@ -299,7 +299,7 @@ def test_betas_of_another_number_than_times():
         assert scheduler.betas.tolist() == pytest.approx([0.1, 0.3])
         with pytest.raises(ValueError, match=r"trained_betas must have|from 0 to 1"):
             run(set_to(scheduler, 5))
-    with pytest.raises(ValueError, match="trained_betas must have"):
+    with pytest.raises(ValueError, match="num_inference_steps must be at most 2"):
         ours.DPMSolverMultistepScheduler(trained_betas=[0.1, 0.3]).set_timesteps(5)
 
 

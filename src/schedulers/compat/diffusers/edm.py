@@ -215,7 +215,8 @@ class EDMEulerScheduler(EDM):
             raise ValueError("set_timesteps must be called before step")
         self._settle()
         index = self.index_for_timestep(timestep)
-        now, then = self._levels[index : index + 2]
+        place = index + len(self._levels) - 1 - len(self._times)
+        now, then = self._levels[place : place + 2]
         gamma = _checks.real("s_churn", s_churn, at_least=0.0) / len(self._levels[1:])
         inside = s_tmin <= now.sigma <= s_tmax
         raised = Level(now.t, 1.0, now.sigma * (1.0 + min(gamma, 2**0.5 - 1.0) * inside))

@@ -94,7 +94,7 @@ class Exponential(SigmaRuns, VariancePreserving):
             times = custom(timesteps, len(self))
             sigmas = self._between(times)
         else:
-            count = self._check_steps(steps, len(self))
+            count = self._check_steps(steps, min(len(self), len(self._products)))
             times, sigmas = self._spaced(count, self._shift(mu))
         self._sigmas = np.append(sigmas, self._end(sigmas)).astype(np.float32)
         times = times.astype(np.int64)

@@ -114,7 +114,9 @@ class Multistage(SchedulerBase):
         """Whether a run from the middle of the grid has nothing to do at a time."""
         last = state.tableau.stages[state.index - 1].level.t
         partial = len(state.tableau.stages) < len(self._grid_times)
-        return partial and state.t < t <= last and bool((self._grid_times == t).any())
+        if not (partial and state.t < t <= last):
+            return False
+        return int((self._grid_times == t).sum()) > (t == last)
 
     def _begins(self, t: float) -> Tableau:
         """Rows of a run that begins at a time."""
@@ -170,24 +172,26 @@ class Multistage(SchedulerBase):
     ) -> Any:
         """Take the row that comes next in the sample's run, and return what came of it."""
         run, state = self._run(sample, t)
-        stage, noise = state.tableau.stages[state.index], None
         if state.t != t:
             return self._waited(run, state, output, return_dict, denoised)
+        stage, noise = state.tableau.stages[state.index], None
         if stage.c or self._always_draws:
             place = stage_place(state.index, state.tableau.spans[state.index])
             noise = s_noise * stage.c, fresh(generator, variance_noise, state, place)
         after = self._take(state, output, threshold, noise)
         self._row_taken = len(self._times) - state.tableau.nfe + state.index
         result = self._returned(after, denoised)
-        # By the sample that the caller gets the run is known again.
-        self._runs.keep(run, after, result.prev_sample)
+        # By the sample that the caller gets the run is known again; also one that is over, if the
+        # caller may come with the last time once more.
+        over = after.done and not self._waits(after, t)
+        self._runs.keep(run, after, result.prev_sample, over)
         return result if return_dict else result.to_tuple()
 
     def _waited(
         self, run: Run | None, state: State, output: Array, return_dict: bool, denoised: bool
     ) -> Any:
         """Return the sample as it is, with what the output says of it."""
-        now = state.level
+        now = state.tableau.stages[-1].level if state.done else state.level
         row = self._one_step(now, now, Stage(now, (now.alpha,), (now.sigma,)))
         estimate = self._take(self._begun(row, state.carried), output).carried_denoised
         result = self._returned(replace(state, carried_denoised=estimate), denoised)

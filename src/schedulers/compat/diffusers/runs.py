@@ -52,6 +52,7 @@ class Runs:
         """
         with self._lock:
             self._epoch += 1
+            self._open = [run for run in self._open if not run.state.done]
             for run in self._open:
                 run.returned = _weak(run.returned())
 
@@ -75,9 +76,9 @@ class Runs:
                 f"timestep must be {own[-1].state.t:g}, which comes next for this sample, got "
                 f"{t:g}; a new run begins with set_timesteps"
             )
-        expecting += [run for run in runs if waits(run.state, t)]
         mine = [run for run in expecting if run.thread == thread]
-        for run in (*mine, *expecting):
+        waiting = [run for run in runs if waits(run.state, t)]
+        for run in (*mine, *expecting, *waiting):
             if _equal(run.returned(), sample):
                 return run
         for run in mine:
@@ -85,13 +86,15 @@ class Runs:
                 return run
         return None
 
-    def keep(self, run: Run | None, state: State, returned: Array) -> None:
-        """Note what a run, or None for a new one, has come to."""
+    def keep(
+        self, run: Run | None, state: State, returned: Array, over: bool | None = None
+    ) -> None:
+        """Note what a run, or None for a new one, has come to, and whether it is over."""
         epoch = self._epoch if run is None else run.epoch
         with self._lock:
             there = [other for other in self._open if other is not run]
             self._open = [other for other in there if other.returned() is not None]
-            if not state.done:
+            if not (state.done if over is None else over):
                 kept = (lambda: returned) if epoch == self._epoch else _weak(returned)
                 self._open.append(Run(state, kept, epoch, get_ident()))
 
