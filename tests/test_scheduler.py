@@ -6,6 +6,7 @@ import math
 import pickle
 import sys
 import types
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 import schedulers as sc
 from kit import ALL, DISCRETE, NEED_SIGNAL, SCHEDULES, bounded_denoiser
+from schedulers.analytic import Gaussian
 
 VE, VP = sc.VESchedule(), sc.VPSchedule()
 DDIM = sc.DDIM(DISCRETE)
@@ -710,3 +712,38 @@ def test_large_data_is_noised_to_a_time_for_each_sample(shape):
     got = scheduler.add_noise(x, times, noise=z)
     for i, t in enumerate(times.tolist()):
         np.testing.assert_array_equal(got[i], scheduler.add_noise(x[i], t, noise=z[i]))
+
+
+class TestStartFarFromNoise:
+    """Where a schedule ends with much of the data left, as one of few training levels does."""
+
+    @pytest.mark.parametrize("levels", [20, 50, 100])
+    def test_it_warns_and_the_data_s_spread_mends_it(self, levels):
+        schedule = sc.DiscreteSchedule(sc.linear_betas(levels))
+        scheduler = sc.DDIM(schedule)
+        with pytest.warns(UserWarning, match="ends far from alpha = 0: .*Give data_std"):
+            short = scheduler.initial_noise((20_000,), steps=levels, rng=0)
+        for std in (0.5, 1.0, 3.0):
+            x = scheduler.initial_noise((20_000,), steps=levels, rng=0, data_std=std)
+            spread = np.hypot(schedule.alpha(levels - 1) * std, schedule.sigma(levels - 1))
+            np.testing.assert_allclose(x, short / schedule.sigma(levels - 1) * spread)
+            exact = Gaussian(mean=0.0, cov=std**2).denoiser(schedule, prediction_type="epsilon")
+            made = scheduler.sample(exact, x, steps=levels)
+            assert made.std() == pytest.approx(std, rel=0.03)
+
+    @pytest.mark.parametrize("sigma_max", [0.5, 2.0])
+    def test_it_warns_of_other_schedules_that_end_low(self, sigma_max):
+        with pytest.warns(UserWarning, match="ends far from alpha = 0"):
+            sc.Euler(sc.VESchedule(sigma_max=sigma_max)).initial_noise((4,), steps=5, rng=0)
+
+    @pytest.mark.parametrize("schedule", [sc.VESchedule(sigma_max=80.0), sc.FlowSchedule()])
+    def test_it_does_not_elsewhere(self, schedule):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sc.Euler(schedule).initial_noise((4,), steps=5, rng=0)
+            sc.Euler(schedule).initial_noise((4,), sigmas=[1.0, 0.5], rng=0)
+
+    def test_the_spread_is_checked(self):
+        for wrong in (-1.0, np.inf, np.nan):
+            with pytest.raises(ValueError, match="data_std must be"):
+                sc.DDIM(sc.FlowSchedule()).initial_noise((4,), steps=5, data_std=wrong)

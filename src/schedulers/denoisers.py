@@ -140,11 +140,14 @@ class Guided:
         if self.scale == 0.0:
             return self.unconditional(x, t)
         arrays.check_floats("x", x)
-        towards, away = self.conditional(x, t), self.unconditional(x, t)
-        _check_floats("the conditional output", towards)
-        _check_output("the unconditional output", away, towards)
+        # The second network gets x as it was, and may write its output over the first one's.
+        said = self.conditional(x * 1.0, t)
+        _check_floats("the conditional output", said)
         with np.errstate(over="ignore", invalid="ignore"):
-            return towards * self.scale + away * (1.0 - self.scale)
+            towards = said * self.scale
+            away = self.unconditional(x, t)
+            _check_output("the unconditional output", away, towards)
+            return towards + away * (1.0 - self.scale)
 
 
 @dataclass(frozen=True)

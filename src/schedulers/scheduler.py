@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
+from math import hypot
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -492,8 +494,13 @@ class Scheduler(ABC):
         sigmas: ArrayLike | None = None,
         rng: RandomSource = None,
         dtype: DTypeLike = np.float64,
+        data_std: float | None = None,
     ) -> Array:
         """Draw noise at the scale of a run's first level, sigma z: the sample to begin with.
+
+        Where a schedule ends far from alpha = 0, as one of few training levels does, the model's
+        samples have a part of the data there, alpha x_0. With `data_std` the noise has their
+        spread, sqrt((alpha data_std)**2 + sigma**2), though not their shape.
 
         Parameters
         ----------
@@ -506,6 +513,8 @@ class Scheduler(ABC):
             other noise.
         dtype : dtype
             Floating dtype of the sample.
+        data_std : float, optional
+            Standard deviation of the data, whose mean is 0.
 
         Returns
         -------
@@ -514,7 +523,13 @@ class Scheduler(ABC):
         Raises
         ------
         TypeError, ValueError
-            If `shape`, `rng` or `dtype` is not as described, and as for `tableau`.
+            If an argument is not as described, and as for `tableau`.
+
+        Warns
+        -----
+        UserWarning
+            Without `data_std`, where the schedule ends at alpha / sigma above 0.3: noise alone has
+            at least 4 % less spread there than the model saw of data with variance 1.
 
         Examples
         --------
@@ -545,13 +560,25 @@ class Scheduler(ABC):
         first = self._levels(steps, timesteps, sigmas)[0]
         if isinstance(source, Seeded):
             source.check_shape(dimensions)
+        scale = first.sigma
+        if data_std is not None:
+            scale = hypot(scale, first.alpha * _checks.real("data_std", data_std, at_least=0.0))
+        elif _much_data(first) and _much_data(*self.schedule.levels([self.schedule.t_max])):
+            warnings.warn(
+                f"the schedule ends far from alpha = 0: the run begins at alpha = "
+                f"{first.alpha:.2g} and sigma = {first.sigma:.2g}, where the part of data with "
+                f"standard deviation 1 has {first.alpha / first.sigma:.0%} of the noise's scale, "
+                f"and noise alone is no sample of that level. Give data_std, or begin with "
+                f"add_noise",
+                stacklevel=2,
+            )
         stepped = arrays.stepping(np.dtype(dtype))
         try:
             z = normal(source, START, dimensions, stepped)
         except MemoryError as error:
             raise ValueError(f"shape must be one that memory holds: {error}") from None
-        noise = cast(np.asarray(first.sigma * z), np.dtype(dtype))
-        arrays.check_finite(f"noise of sigma={first.sigma:g} in dtype {np.dtype(dtype)}", noise)
+        noise = cast(np.asarray(scale * z), np.dtype(dtype))
+        arrays.check_finite(f"noise of scale {scale:g} in dtype {np.dtype(dtype)}", noise)
         return noise
 
     def add_noise(
@@ -696,6 +723,11 @@ class Scheduler(ABC):
     def _method(self) -> str:
         """Name that a tableau goes by, so that no other scheduler takes its rows."""
         return type(self).__name__
+
+
+def _much_data(level: Level) -> bool:
+    """Whether noise alone is a poor sample to begin with at a level."""
+    return level.alpha > 0.3 * level.sigma
 
 
 def _enter(state: State, noise: Noise | None) -> State:

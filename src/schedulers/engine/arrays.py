@@ -32,11 +32,34 @@ def sample(name: str, x: Array) -> tuple[Array, Any]:
     if isinstance(x, np.ndarray):
         carried = np.array(x, dtype=stepping(x.dtype))
     else:
-        carried = x * 1.0
-        if "float16" in str(x.dtype):  # a tensor's precision is never raised by a float
-            carried = carried.float() if hasattr(x, "float") else carried.astype(np.float32)
+        carried = raised(name, x)
+        carried = carried * 1.0 if carried is x else carried
     check_finite(name, carried)
     return carried, x.dtype
+
+
+def raised(name: str, x: Array) -> Array:
+    """Check that an array is of floats; return it in the precision to compute in, not copied."""
+    check_floats(name, x)
+    if isinstance(x, np.ndarray):
+        return x.astype(stepping(x.dtype), copy=False)
+    if "float16" in str(x.dtype):  # a tensor's precision is never raised by a float
+        return x.float() if hasattr(x, "float") else x.astype(np.float32)
+    return x
+
+
+def lowered(name: str, x: Array, dtype: Any) -> Array:
+    """Return an array in its own dtype again; an error where half precision cannot hold it."""
+    if x.dtype == dtype:
+        return x
+    with np.errstate(over="ignore"):
+        result = cast(x, dtype)
+    if str(dtype).endswith("float16") and not is_finite(result) and is_finite(x):
+        raise ValueError(
+            f"{name} must fit into {dtype}, whose largest number is 65504, got numbers up to "
+            f"{float(abs(x).max()):g}: use float32"
+        )
+    return result
 
 
 def matching(
@@ -124,7 +147,12 @@ def check_finite(name: str, array: Array, t: float | None = None) -> None:
 def check_floating(name: str, dtype: Any) -> None:
     """Refuse a NumPy dtype that is not a real floating one."""
     if dtype.kind != "f" and dtype.name != "bfloat16":
-        raise TypeError(f"{name} must have a floating dtype, such as float32, got {dtype}")
+        raise _not_floating(name, dtype)
+
+
+def _not_floating(name: str, dtype: Any) -> TypeError:
+    hint = ": scale images to floats first, to -1 ... 1 as a rule" if "int" in str(dtype) else ""
+    return TypeError(f"{name} must have a floating dtype, such as float32, got {dtype}{hint}")
 
 
 def stepping(dtype: Any) -> Any:

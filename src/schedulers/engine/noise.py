@@ -123,8 +123,7 @@ class Noise(NamedTuple):
                 f"noise is drawn for NumPy arrays, PyTorch's and those of the array API; "
                 f"got rng={_checks.shown(rng)}"
             )
-        dtype = np.dtype(np.float64 if "float64" in str(x.dtype) else np.float32)
-        return cls(source, shape, dtype, x)
+        return cls(source, shape, noise_dtype(x), x)
 
     def draw(self, place: Place) -> Array:
         """Return standard normal noise for a place, of the sample's shape, precision and kind."""
@@ -133,6 +132,11 @@ class Noise(NamedTuple):
             return arrays.matching(name, self.source(self.like), self.like, self.shape)
         z = normal(self.source, place, self.shape, self.dtype)
         return z if self.like is None else arrays.of_the_kind(z, self.like)
+
+
+def noise_dtype(x: Array) -> Any:
+    """Return NumPy's dtype in which noise is drawn for an array of another library."""
+    return np.dtype(np.float64 if "float64" in str(x.dtype) else np.float32)
 
 
 def checked_source(rng: RandomSource) -> Any:

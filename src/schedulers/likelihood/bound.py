@@ -267,7 +267,9 @@ def progressive_decoding(
     tableau = scheduler.tableau(steps, timesteps=timesteps, sigmas=sigmas)
     levels: dict[str, Any] = {"steps": steps, "timesteps": timesteps, "sigmas": sigmas}
     sender = _sender(scheduler)
-    noise = sender.initial_noise(carried.shape, rng=rng, dtype=carried.dtype, **levels)
+    noise = sender.initial_noise(
+        carried.shape, rng=rng, dtype=carried.dtype, data_std=0.0, **levels
+    )
     x_T = tableau.levels[0].alpha * carried + noise
     sent = [x_T, *(s.x for s in sender.iterate(lambda x, t: carried, x_T, rng=rng, **levels))]
     received = (

@@ -280,7 +280,7 @@ class _Flow:
     ) -> Floats:
         self.nfe += 1
         value = arrays.matching(name, function(x.copy(), t, *more), x, x.shape, t)
-        return np.asarray(value, dtype=np.float64)
+        return np.array(value, dtype=np.float64)  # the next call may write over it
 
 
 def _not_followed(t: float) -> RuntimeError:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import schedulers as sc
 from compat.k_diffusion.cases import (
     CAPPED,
     FINE_STARTS,
@@ -18,6 +19,7 @@ from compat.k_diffusion.cases import (
 from kit import relative_error
 from schedulers.compat import k_diffusion as kd
 from schedulers.compat.k_diffusion.running import default_noise_sampler
+from schedulers.denoisers import Guided, Preconditioned, Trained
 
 with np.load(Path(__file__).parents[2] / "golden" / "k_diffusion.npz") as file:
     GOLDEN = dict(file)
@@ -88,3 +90,24 @@ def test_the_default_noise_is_of_the_path_of_the_exact_solution():
         assert np.std(both) == pytest.approx(1.0, abs=0.01)
         independent = sampler(sigma_next, 0.5 * sigma_next)  # of another step
         assert np.mean(both * independent) == pytest.approx(0.0, abs=0.015)
+
+
+@pytest.mark.parametrize("sampler", [kd.sample_euler, kd.sample_heun, kd.sample_dpm_2])
+@pytest.mark.parametrize("guided", [False, True])
+def test_churn_ends_at_the_top_of_a_trained_range(sampler, guided):
+    """As in the core."""
+    schedule = sc.DiscreteSchedule(sc.linear_betas(1000))
+    seen = []
+
+    def network(x, t):
+        seen.append(float(t[0]))
+        return 0.3 * x
+
+    model = Preconditioned(network, Trained(schedule, "epsilon"))
+    if guided:
+        model = Guided(model, model, 2.0)
+    top = schedule.max_karras_sigma
+    sigmas = np.array([top, 0.9 * top, 1.0, 0.1, 0.0])
+    x = top * np.ones((2, 3))
+    sampler(model, x, sigmas, s_churn=4.0, disable=True)
+    assert max(seen) == pytest.approx(999.0)

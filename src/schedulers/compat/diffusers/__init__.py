@@ -39,6 +39,7 @@ What differs from diffusers, which is 0.42.1 here:
 - The page "Swap it in" lists where the samples of each class differ, with the reasons.
 """
 
+from schedulers.compat.diffusers import processes as _processes
 from schedulers.compat.diffusers.base import SchedulerOutput
 from schedulers.compat.diffusers.consistency import LCMScheduler, TCDScheduler
 from schedulers.compat.diffusers.edm import (
@@ -106,3 +107,9 @@ __all__ = [
     "TCDScheduler",
     "UniPCMultistepScheduler",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name.endswith("Scheduler") and not name.startswith("_"):
+        raise ImportError(_processes.missing(name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

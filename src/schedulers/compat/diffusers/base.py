@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers import tables
+from schedulers.compat.diffusers import assigned, tables
 from schedulers.compat.diffusers.config import Configured
 from schedulers.compat.diffusers.grids import SPACINGS
 from schedulers.compat.diffusers.runs import Grids
 from schedulers.engine import arrays
-from schedulers.engine.arrays import cast
 from schedulers.engine.parameterization import check_defined
 from schedulers.engine.state import State, advance
 from schedulers.engine.tableau import Stage, Tableau
@@ -56,9 +56,9 @@ class SchedulerBase(Configured):
     _beta_schedules: tuple[str, ...] = ("linear", "scaled_linear", "squaredcos_cap_v2")
     _prediction_types: tuple[str, ...] = ("epsilon", "sample", "v_prediction")
 
-    #: The timesteps of a run, from the noisiest.
-    timesteps: Any
     num_inference_steps: int | None = None
+    # Whether timesteps or sigmas were assigned since set_timesteps.
+    _by_hand = False
 
     def _set_up(self) -> None:
         """Check the configuration, and make what does not depend on the number of steps."""
@@ -68,7 +68,7 @@ class SchedulerBase(Configured):
         _checks.integer("steps_offset", config.get("steps_offset", 0), at_least=0)
         self.betas = tables.betas(config, self._beta_schedules)
         self.alphas: NDArray[np.float32] = 1 - self.betas
-        self.alphas_cumprod = tables.alphas_cumprod(self.betas)
+        self._products: NDArray[Any] = tables.alphas_cumprod(self.betas)
         self._begin_steps()
         self._threshold()
 
@@ -85,13 +85,62 @@ class SchedulerBase(Configured):
 
     def _set_times(self, times: Any, device: Any) -> None:
         """Keep a run's times; as a tensor where a device of PyTorch's is asked for."""
-        self._times = np.asarray(times)
+        self._times = self._grid_times = np.array(times)
         self._steps_made = {}
+        self._by_hand = False
         torch = sys.modules.get("torch")
         as_tensor = torch is not None and isinstance(device, (str, int, torch.device))
-        self.timesteps = self._times
+        self._timesteps: Any = self._times
         if as_tensor:
-            self.timesteps = torch.from_numpy(self._times.copy()).to(device)  # type: ignore[union-attr]
+            self._timesteps = torch.from_numpy(self._times).to(device)  # type: ignore[union-attr]
+
+    @property
+    def timesteps(self) -> Any:
+        """The timesteps of a run, from the noisiest.
+
+        They may be assigned. Where the levels are sigmas, too, timesteps are what the model is
+        told, and `sigmas` has to be assigned as well if their number changes, unless they are the
+        last ones of those that were set.
+        """
+        return self._timesteps
+
+    @timesteps.setter
+    def timesteps(self, values: Any) -> None:
+        times = self._checked_times(assigned.array("timesteps", values))
+        self._keep_as_set()
+        self._times = times
+        self._timesteps = values if hasattr(values, "shape") else times
+        self._steps_made = {}
+        self._grids = Grids()
+
+    def _keep_as_set(self) -> None:
+        """Note that what follows is set by hand."""
+        self._by_hand = True
+
+    def _checked_times(self, times: Any) -> Any:
+        """Check timesteps that were assigned, and return them as steps compare them."""
+        times = times.astype(np.float32)
+        if len(np.unique(times)) < len(times):
+            raise ValueError(
+                f"timesteps must differ, since they identify the steps, got {times.tolist()}"
+            )
+        return times
+
+    @property
+    def alphas_cumprod(self) -> NDArray[Any]:
+        """Product of 1 - betas at each training level; it may be assigned, or written into."""
+        return self._products
+
+    @alphas_cumprod.setter
+    def alphas_cumprod(self, values: Any) -> None:
+        products = assigned.array("alphas_cumprod", values)
+        if not (products.min() >= 0.0 and products.max() <= 1.0):
+            raise ValueError(
+                f"alphas_cumprod must lie between 0 and 1, got values from {products.min():g} to "
+                f"{products.max():g}"
+            )
+        self._products = products
+        self._steps_made = {}
 
     def _check_steps(self, steps: object, at_most: float) -> int:
         number = _checks.integer("num_inference_steps", steps, at_least=1)
@@ -130,7 +179,12 @@ class SchedulerBase(Configured):
         """Take a row on the engine."""
         x = state.carried
         output = arrays.matching("model_output", output, x, tuple(x.shape), state.t)
+        output = self._read(output, state)
         return arrays.SILENT.copy().run(advance, state, output, self._predicts, threshold, noise)
+
+    def _read(self, output: Array, state: State) -> Array:
+        """Return what the model returned, now in the run's precision, as the engine reads it."""
+        return output
 
     @property
     def _predicts(self) -> str:
@@ -139,10 +193,10 @@ class SchedulerBase(Configured):
         return "sample" if kind == "original_sample" else kind
 
     def _returned(self, state: State, denoised: bool = True) -> SchedulerOutput:
-        values = {"prev_sample": cast(state.carried, state.dtype)}
+        values = {"prev_sample": state.carried}
         if denoised:
-            values["pred_original_sample"] = cast(state.carried_denoised, state.dtype)
-        return SchedulerOutput(values)
+            values["pred_original_sample"] = state.carried_denoised
+        return in_dtype_of(state, values)
 
     def _note(self, result: SchedulerOutput, t: float) -> None:
         """Note of which grid a run is that is not over."""
@@ -150,16 +204,65 @@ class SchedulerBase(Configured):
             self._grids.note(result.prev_sample, self._times)
 
     def _mixed(
-        self, x: Array, noise: Array, scales: tuple[NDArray[np.float64], NDArray[np.float64]]
+        self,
+        x: Array,
+        noise: Array,
+        scales: tuple[NDArray[np.float64], NDArray[np.float64]],
+        name: str = "sample",
     ) -> Array:
-        """Sum of two arrays by weights that each sample has its own of."""
-        if tuple(x.shape) != tuple(noise.shape):
+        """Sum of data and noise by weights that each sample has its own of, in the data's dtype."""
+        data, noise = arrays.raised(name, x), arrays.raised("noise", noise)
+        if isinstance(x, np.ndarray) != isinstance(noise, np.ndarray):
+            raise TypeError(
+                f"noise must be of the library of {name}, {type(x).__name__}, "
+                f"got {type(noise).__name__}"
+            )
+        if tuple(data.shape) != tuple(noise.shape):
             raise ValueError(
-                f"noise must have the shape of the samples, {tuple(x.shape)}, "
+                f"noise must have the shape of the samples, {tuple(data.shape)}, "
                 f"got {tuple(noise.shape)}"
             )
-        a, b = (arrays.per_sample(scale, x) for scale in scales)
-        return a * x + b * noise
+        a, b = (arrays.per_sample(scale, data) for scale in scales)
+        return arrays.lowered(f"{name} with noise", a * data + b * noise, x.dtype)
+
+    def _rescaled(self, sample: Array, scale: float) -> Array:
+        """Return a sample times a number, in its own dtype."""
+        return arrays.lowered("sample", arrays.raised("sample", sample) * scale, sample.dtype)
+
+    def _told_number(self, value: float) -> Any:
+        """Return a number of the run; a tensor where its times are one."""
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(self.timesteps, torch.Tensor):
+            return value
+        return torch.tensor(value, dtype=torch.float32)
+
+
+class WithFinalLevel(SchedulerBase):
+    """Schedulers whose last step ends at the product `final_alpha_cumprod`."""
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        ends_clean = self.config.get("set_alpha_to_one", True)
+        # A view: what is written into alphas_cumprod counts here, too.
+        self._final_products = np.ones(1) if ends_clean else self._products[:1]
+
+    @property
+    def final_alpha_cumprod(self) -> float:
+        """alphas_cumprod of the level after the last step; it may be assigned."""
+        return float(self._final_products[0])
+
+    @final_alpha_cumprod.setter
+    def final_alpha_cumprod(self, value: Any) -> None:
+        product = number("final_alpha_cumprod", value)
+        _checks.real("final_alpha_cumprod", product, above=0.0, at_most=1.0)
+        self._final_products = np.array([product])
+        self._steps_made = {}
+
+    @property
+    def _final(self) -> Level:
+        """The level after the last step."""
+        product = self.final_alpha_cumprod
+        return CLEAN if product == 1.0 else Level(0, math.sqrt(product), math.sqrt(1.0 - product))
 
 
 class Indexed(SchedulerBase):
@@ -184,6 +287,76 @@ class Indexed(SchedulerBase):
         if begin >= len(self._times):
             raise ValueError(f"begin_index must be below {len(self._times)}, got {begin}")
         self._begin = begin
+
+
+class WithSigmas(Indexed):
+    """Those whose levels are sigmas, one for each of `timesteps`, and that of the run's end."""
+
+    _karras: tuple[bytes, NDArray[np.float64]] = (b"", np.empty(0))
+    _sigmas: NDArray[Any]
+    # How many more sigmas than timesteps set_timesteps set.
+    _more_sigmas: int
+
+    @property
+    def sigmas(self) -> NDArray[Any]:
+        """Sigma at the start of each step, and at the end of the last.
+
+        They may be assigned, or written into, after set_timesteps, for the runs that begin then.
+        """
+        return self._sigmas
+
+    @sigmas.setter
+    def sigmas(self, values: Any) -> None:
+        sigmas = assigned.array("sigmas", values)
+        if sigmas.min() < 0.0:
+            raise ValueError(f"sigmas must be at least 0, got {sigmas.min():g}")
+        self._keep_as_set()
+        self._sigmas = sigmas
+        self._steps_made = {}
+
+    def _keep_as_set(self) -> None:
+        if not self._by_hand:
+            self._more_sigmas = len(self._sigmas) - len(self._times)
+        super()._keep_as_set()
+
+    def _before(self) -> int:
+        """Return how many sigmas come before that of the first timestep."""
+        if not self._by_hand:
+            return 0
+        times, known = self._times, self._grid_times
+        before = len(self._sigmas) - self._more_sigmas - len(times)
+        last = known[len(known) - len(times) :] if len(times) <= len(known) else known
+        if before and not (before > 0 and np.array_equal(times, last)):
+            raise ValueError(
+                f"timesteps and sigmas must go together: {len(times)} timesteps need "
+                f"{len(times) + self._more_sigmas} sigmas, got {len(self._sigmas)}: assign both, "
+                f"or give set_timesteps what it should set"
+            )
+        return before
+
+    @property
+    def _training(self) -> NDArray[np.float64]:
+        """Karras's sigma at every training level."""
+        key = self._products.tobytes()
+        if self._karras[0] != key:
+            if self._products.min() <= 0.0:
+                raise ValueError("alphas_cumprod must be above 0: sigma is infinite there")
+            self._karras = key, tables.karras(self._products)
+        return self._karras[1]
+
+    def _interpolated(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Karras's sigmas at times, linear between training levels."""
+        training = self._training
+        if times.max() > len(training) - 1:
+            raise ValueError(
+                f"trained_betas must have an entry for each time of a run, up to "
+                f"{times.max():g}, got {len(training)}"
+            )
+        return np.interp(times, np.arange(len(training)), training)
+
+    def _sigma(self, index: int) -> float:
+        """Return the sigma at an index in `timesteps`, or after the last."""
+        return float(self._sigmas[index + self._before()])
 
 
 class CappedThreshold(DynamicThreshold):
@@ -212,6 +385,13 @@ class CappedThreshold(DynamicThreshold):
         return denoised.clip(-column, column) * (self.limit / column)
 
 
+def in_dtype_of(state: State, values: dict[str, Array]) -> SchedulerOutput:
+    """Return the arrays of a step, in the dtype of its sample."""
+    return SchedulerOutput(
+        {name: arrays.lowered(name, value, state.dtype) for name, value in values.items()}
+    )
+
+
 def number(name: str, value: Any) -> float | int:
     """Return a timestep, a number or an array of one, as a Python number."""
     given = value
@@ -222,6 +402,17 @@ def number(name: str, value: Any) -> float | int:
             raise ValueError(f"{name} must be one number, got {_checks.shown(given)}") from None
     number = _checks.real(name, value)
     return value if isinstance(value, int) else number
+
+
+def no_index(timestep: Any) -> float:
+    """Return the timestep of a step; an integer, which may be meant as an index, is an error."""
+    given = number("timestep", timestep)
+    if isinstance(given, int):
+        raise ValueError(
+            f"timestep must be one of the scheduler's timesteps, which are floats, and no "
+            f"integer, such as an index, got {_checks.shown(timestep)}"
+        )
+    return given
 
 
 def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:

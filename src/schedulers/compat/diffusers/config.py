@@ -6,6 +6,7 @@ import inspect
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from schedulers import _checks, _files
+from schedulers.compat.diffusers import processes
 
 FILE = "scheduler_config.json"
 # The release whose interface this is; written into saved files, as that one does.
@@ -27,6 +29,9 @@ _OF_DOWNLOADS = (
 # The names of the arguments that were left at their defaults. They are no choice of the user's, so
 # that another class made from this configuration takes its own defaults instead.
 _DEFAULTED = "_use_default_values"
+
+# Arguments by which a configuration that names no class is seen to be another's than DDIM's.
+_OF_OTHERS = ("skip_prk_steps", "solver_order", "interpolation_type", "timestep_type")
 
 Init = TypeVar("Init", bound=Callable[..., None])
 _log = logging.getLogger(__name__)
@@ -86,7 +91,9 @@ def configured(init: Init) -> Init:
             if values[name] is not None or not flags[name]:
                 _checks.boolean(name, values[name])
         defaulted = [name for name in values if name not in given]
-        self._internal_dict = _owned("config", {**private, **values, _DEFAULTED: defaulted})
+        named = {"_class_name": type(self).__name__}
+        held = {**named, **private, **values, _DEFAULTED: defaulted}
+        self._internal_dict = _owned("config", held)
         init(self, *args, **public)
 
     return configured_init  # type: ignore[return-value]
@@ -133,9 +140,16 @@ class Configured:
         Raises
         ------
         TypeError, ValueError
-            If `config` is not as described, or has arguments that the constructor refuses.
+            If `config` is not as described, is of another process than this class, such as a
+            flow's for one of betas, or has arguments that the constructor refuses.
         OSError
             If there is no such file.
+
+        Warns
+        -----
+        UserWarning
+            If this class clips samples by its own default, of which the configuration of another
+            class says nothing.
 
         Examples
         --------
@@ -148,6 +162,17 @@ class Configured:
         _checks.boolean("return_unused_kwargs", return_unused_kwargs)
         if isinstance(config, (str, os.PathLike)):
             config = cls.load_config(config)
+        return cls._made(config, return_unused_kwargs, kwargs)
+
+    @classmethod
+    def _made(
+        cls,
+        config: Mapping[str, Any],
+        return_unused_kwargs: bool,
+        kwargs: Mapping[str, Any],
+        refuses: bool = True,
+    ) -> Any:
+        """Make a scheduler; refuse, or tell, where the configuration is of another process."""
         if not isinstance(config, Mapping):
             raise TypeError(
                 f"config must be a mapping, or the path of a {FILE} or its folder, "
@@ -160,11 +185,25 @@ class Configured:
                 )
         defaulted = (*_names(config.get(_DEFAULTED, ())), _DEFAULTED)
         given = {name: value for name, value in config.items() if name not in defaulted}
-        own = list(inspect.signature(cls.__init__).parameters)[1:]
+        defaults = _defaults(cls)
+        own = list(defaults)
         named = {**given, **kwargs}
-        arguments = {name: named[name] for name in own if name in named}
+        arguments = {
+            name: named[name]
+            for name in own
+            if name in named and not (named[name] is None and defaults[name] is not None)
+        }
+        wrong = processes.mismatch(config.get("_class_name"), named, cls._known_name(), arguments)
+        if wrong is not None and refuses:
+            raise ValueError(wrong)
+        if wrong is not None:
+            _log.warning("%s", wrong)
         scheduler = cls(**arguments)
-        hidden = {name: value for name, value in given.items() if name not in arguments}
+        cls._warn_of_clipping(config, arguments)
+        lost = processes.lost_shift(named, defaults)
+        if lost is not None:
+            _log.warning("%s: %s", cls.__name__, lost)
+        hidden = {name: value for name, value in given.items() if name not in own}
         strange = [name for name in hidden if not name.startswith("_")]
         if strange and given.get("_class_name", cls.__name__) == cls.__name__:
             _log.warning("%s takes no %s: ignored", cls.__name__, ", ".join(strange))
@@ -175,6 +214,39 @@ class Configured:
         return (scheduler, {**unknown, **hidden}) if return_unused_kwargs else scheduler
 
     @classmethod
+    def _known_name(cls) -> str:
+        """Return the name of this class, or of the one that it is derived from."""
+        names = (base.__name__ for base in cls.__mro__)
+        return next(filter(processes.known, names), cls.__name__)
+
+    @classmethod
+    def _warn_of_clipping(cls, config: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+        """Warn where samples are clipped though nobody said so."""
+        clips = _defaults(cls).get("clip_sample") and "clip_sample" not in arguments
+        name = processes.plain(config.get("_class_name"))
+        of_itself = name == cls._known_name() or config.get("clip_sample") is True
+        foreign = name is not None or any(key in config for key in _OF_OTHERS)
+        if clips and foreign and not of_itself and not arguments.get("thresholding"):
+            warnings.warn(
+                f"{cls.__name__} clips its denoised estimates to -1 ... 1 by its own default, as "
+                f"the configuration ({name or 'of another class'}) says nothing of clip_sample: "
+                f"for latents give clip_sample=False, else clip_sample=True",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    @property
+    def compatibles(self) -> list[type]:
+        """The classes here that take this one's configuration."""
+        from schedulers.compat import diffusers
+
+        return [getattr(diffusers, name) for name in processes.compatible(self._known_name())]
+
+    def register_to_config(self, **kwargs: Any) -> None:
+        """Change the configuration in place; what the constructor derived from it stays."""
+        self._internal_dict = Config({**self._internal_dict, **kwargs})
+
+    @classmethod
     def from_pretrained(
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
@@ -183,6 +255,9 @@ class Configured:
         **kwargs: Any,
     ) -> Any:
         """Make a scheduler from a local folder with a scheduler_config.json, or that file.
+
+        A file of another process than this class is not refused, as by `from_config`, but logged
+        as a warning.
 
         Parameters
         ----------
@@ -206,7 +281,7 @@ class Configured:
         """
         kwargs = {name: value for name, value in kwargs.items() if name not in _OF_DOWNLOADS}
         config = cls.load_config(pretrained_model_name_or_path, subfolder=subfolder)
-        return cls.from_config(config, return_unused_kwargs=return_unused_kwargs, **kwargs)
+        return cls._made(config, return_unused_kwargs, kwargs, refuses=False)
 
     @classmethod
     def load_config(
@@ -316,6 +391,12 @@ def _names(given: Any) -> Iterable[str]:
     if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
         raise TypeError(f"{_DEFAULTED} must be a list of names, got {_checks.shown(given)}")
     return given
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """Return the constructor's arguments and their defaults."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    return {one.name: one.default for one in parameters}
 
 
 def _jsonable(value: object) -> Any:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import CLEAN, Indexed, SchedulerOutput, Threshold
+from schedulers.compat.diffusers.base import CLEAN, Indexed, Threshold, WithFinalLevel, in_dtype_of
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom
 from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.compat.diffusers.variance_preserving import VariancePreserving
 from schedulers.engine import arrays
-from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.arrays import weighted_sum
 from schedulers.engine.tableau import Stage
 from schedulers.methods.consistency import boundary, lcm_rows, tcd_rows
 from schedulers.schedules.base import Level
@@ -22,7 +22,7 @@ from schedulers.schedules.base import Level
 Array = Any
 
 
-class Consistency(Indexed, VariancePreserving):
+class Consistency(Indexed, WithFinalLevel, VariancePreserving):
     """Schedulers whose times are some of those that a model was distilled at."""
 
     def _set_up(self) -> None:
@@ -30,11 +30,6 @@ class Consistency(Indexed, VariancePreserving):
         _checks.integer("original_inference_steps", config.original_inference_steps, at_least=1)
         _checks.real("timestep_scaling", config.timestep_scaling, above=0.0)
         super()._set_up()
-
-    @property
-    def final_alpha_cumprod(self) -> float:
-        """alphas_cumprod of the level after the last step."""
-        return self._final.alpha**2
 
     def set_timesteps(
         self,
@@ -247,5 +242,5 @@ class TCDScheduler(Consistency):
 
 def _result(state: Any, more: dict[str, Array], return_dict: bool) -> Any:
     values = {"prev_sample": state.carried, **more}
-    result = SchedulerOutput({name: cast(value, state.dtype) for name, value in values.items()})
+    result = in_dtype_of(state, values)
     return result if return_dict else result.to_tuple()

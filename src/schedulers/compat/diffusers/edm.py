@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import CLEAN, Indexed, number, numbers
+from schedulers.compat.diffusers.base import number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.exponential import FINAL_SIGMAS, SOLVER_TYPES, final_orders
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine import arrays
 from schedulers.engine.arrays import weighted_sum
@@ -40,10 +40,8 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class EDM(Indexed, Multistage):
+class EDM(SigmaRuns):
     """Schedulers of EDM's models, on sigmas between the configuration's ends."""
-
-    sigmas: NDArray[np.float32]
 
     def _set_up(self) -> None:
         config = self.config
@@ -76,13 +74,11 @@ class EDM(Indexed, Multistage):
 
     def _set_run(self, sigmas: Floats, device: Any) -> None:
         ends_clean = self.config.final_sigmas_type == "zero"
-        self.sigmas = np.append(sigmas, 0.0 if ends_clean else self._least(sigmas))
-        self.sigmas = self.sigmas.astype(np.float32)
-        values = self.sigmas.tolist()
+        end = 0.0 if ends_clean else self._least(sigmas)
+        self._sigmas = np.append(sigmas, end).astype(np.float32)
+        values = self._sigmas.tolist()
         times = self._told(np.array(values[:-1])).astype(np.float32).tolist()
-        levels = [Level(t, 1.0, sigma) for t, sigma in zip(times, values, strict=False)]
-        end = CLEAN if ends_clean else Level(-1.0, 1.0, values[-1])
-        self._set_levels((*levels, end), device, np.float32)
+        self._set_levels(self._levels_at(times, values), device, np.float32)
         self._step_index = None
 
     def _least(self, sigmas: Floats) -> float:
@@ -103,8 +99,8 @@ class EDM(Indexed, Multistage):
 
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample times c_in, as the network gets it."""
-        sigma = float(self.sigmas[self.index_for_timestep(timestep)])
-        return sample * (1.0 / math.hypot(sigma, self.config.sigma_data))
+        sigma = self._sigma(self.index_for_timestep(timestep))
+        return self._rescaled(sample, 1.0 / math.hypot(sigma, self.config.sigma_data))
 
     def precondition_outputs(self, sample: Array, model_output: Array, sigma: float) -> Array:
         """Return the denoised estimate that the network's output makes at a sigma."""
@@ -116,8 +112,10 @@ class EDM(Indexed, Multistage):
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to one of `timesteps` for each sample: x_0 + sigma noise."""
         times = numbers("timesteps", timesteps, original_samples.shape[0])
-        sigmas = np.array([float(self.sigmas[self.index_for_timestep(t)]) for t in times.tolist()])
-        return self._mixed(original_samples, noise, (np.ones_like(sigmas), sigmas))
+        sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times.tolist()])
+        return self._mixed(
+            original_samples, noise, (np.ones_like(sigmas), sigmas), "original_samples"
+        )
 
     @property
     def _predicts(self) -> str:
@@ -217,8 +215,10 @@ class EDMEulerScheduler(EDM):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
+        self._settle()
         index = self.index_for_timestep(timestep)
-        now, then = self._levels[index : index + 2]
+        place = index + len(self._levels) - 1 - len(self._times)
+        now, then = self._levels[place : place + 2]
         gamma = _checks.real("s_churn", s_churn, at_least=0.0) / len(self._levels[1:])
         inside = s_tmin <= now.sigma <= s_tmax
         raised = Level(now.t, 1.0, now.sigma * (1.0 + min(gamma, 2**0.5 - 1.0) * inside))

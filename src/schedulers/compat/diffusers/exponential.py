@@ -16,10 +16,10 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import Indexed, Threshold, number
+from schedulers.compat.diffusers.base import Threshold, number
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, times_of
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.variance_preserving import VariancePreserving
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.methods.multistep import (
@@ -44,13 +44,10 @@ FINAL_SIGMAS = ("zero", "sigma_min")
 SOLVER_TYPES = {"midpoint": "bh2", "heun": "exact", "logrho": "bh2", "bh1": "bh2", "bh2": "bh2"}
 
 
-class Exponential(Indexed, Multistage, VariancePreserving):
+class Exponential(SigmaRuns, VariancePreserving):
     """Schedulers whose rows are those of an exponential integrator between the grid's levels."""
 
     _prediction_types = ("epsilon", "sample", "v_prediction", "flow_prediction")
-    #: Karras's sigma at the start of each step, and at the end of the last; a flow's own sigma
-    #: with `use_flow_sigmas`.
-    sigmas: NDArray[np.float32]
     # Where a run ends whose levels are spaced by sigma: at the last one once more.
     _ends_at_last = False
 
@@ -60,9 +57,23 @@ class Exponential(Indexed, Multistage, VariancePreserving):
         _checks.choice("final_sigmas_type", config.get("final_sigmas_type", "zero"), FINAL_SIGMAS)
         super()._set_up()
         if config.get("rescale_betas_zero_snr"):
-            self.alphas_cumprod[-1] = tables.TINY
-        self._training = tables.karras(self.alphas_cumprod)
-        self.sigmas = self._training[::-1].astype(np.float32)
+            self._products[-1] = tables.TINY
+        self._sigmas = self._training[::-1].astype(np.float32)
+
+    @property
+    def alpha_t(self) -> Floats:
+        """Alpha at each training level."""
+        return np.sqrt(self._products.astype(np.float64))
+
+    @property
+    def sigma_t(self) -> Floats:
+        """Sigma at each training level."""
+        return np.sqrt(1.0 - self._products.astype(np.float64))
+
+    @property
+    def lambda_t(self) -> Floats:
+        """Logarithm of alpha / sigma at each training level."""
+        return -log(self._training)
 
     @property
     def _predicts(self) -> str:
@@ -83,15 +94,13 @@ class Exponential(Indexed, Multistage, VariancePreserving):
             times = custom(timesteps, len(self))
             sigmas = self._between(times)
         else:
-            count = self._check_steps(steps, len(self))
+            count = self._check_steps(steps, min(len(self), len(self._products)))
             times, sigmas = self._spaced(count, self._shift(mu))
-        self.sigmas = np.append(sigmas, self._end(sigmas)).astype(np.float32)
+        self._sigmas = np.append(sigmas, self._end(sigmas)).astype(np.float32)
         times = times.astype(np.int64)
-        pairs = zip(times.tolist(), self.sigmas.tolist(), strict=False)
-        levels = tuple(self._at_sigma(t, sigma) for t, sigma in pairs)
         self._step_index = None
-        last = self._at_sigma(-1, float(self.sigmas[-1]))
-        self._set_levels((*levels, last), device, lambda times: np.array(times, np.int64))
+        levels = self._levels_at(times.tolist(), self._sigmas.tolist())
+        self._set_levels(levels, device, lambda times: np.array(times, np.int64))
 
     def _end(self, sigmas: Floats) -> float:
         """Return the sigma at which a run of these ends."""
@@ -106,7 +115,7 @@ class Exponential(Indexed, Multistage, VariancePreserving):
         config = self.config
         return not (remapping(config) or config.get("use_flow_sigmas"))
 
-    def _at_sigma(self, t: int, sigma: float) -> Level:
+    def _level_at(self, t: float, sigma: float) -> Level:
         if self.config.get("use_flow_sigmas"):
             return Level(t, 1.0 - sigma, sigma)
         root = math.hypot(1.0, sigma)
@@ -148,7 +157,7 @@ class Exponential(Indexed, Multistage, VariancePreserving):
 
     def _between(self, times: Floats) -> Floats:
         """Karras sigmas at times, linear between training levels."""
-        return np.interp(times, np.arange(len(self)), self._training)
+        return self._interpolated(times)
 
     def _spaced(self, steps: int, shift: float) -> tuple[Floats, Floats]:
         """Return the times and the sigmas at which steps begin."""
@@ -205,8 +214,8 @@ class Exponential(Indexed, Multistage, VariancePreserving):
         if not self.config.get("use_flow_sigmas"):
             return super().add_noise(original_samples, noise, timesteps)
         times = np.atleast_1d(_checks.array("timesteps", np.asarray(timesteps).tolist()))
-        sigmas = np.array([float(self.sigmas[self.index_for_timestep(t)]) for t in times.tolist()])
-        return self._mixed(original_samples, noise, (1.0 - sigmas, sigmas))
+        sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times.tolist()])
+        return self._mixed(original_samples, noise, (1.0 - sigmas, sigmas), "original_samples")
 
 
 class DPMSolverMultistepScheduler(Exponential):

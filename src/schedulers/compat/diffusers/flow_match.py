@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import Indexed, SchedulerOutput, number, numbers
+from schedulers.compat.diffusers.base import SchedulerOutput, WithSigmas, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import remapped, remapping
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class Flow(Indexed):
+class Flow(WithSigmas):
     """Schedulers of rectified flows."""
 
     init_noise_sigma = 1.0
-    #: The flow's sigma at the start of each step, and at the end of the last.
-    sigmas: NDArray[np.float32]
     sigma_min: float
     sigma_max: float
     # Whether sigma is the share of the data, so that it rises.
@@ -56,18 +54,13 @@ class Flow(Indexed):
         self.sigma_min, self.sigma_max = low, high
 
     def _level(self, index: int) -> Level:
-        sigma = float(self.sigmas[index])
+        sigma = self._sigma(index)
         t = float(self._times[index]) if index < len(self._times) else -1.0
         return Level(t, sigma, 1.0 - sigma) if self._inverted else Level(t, 1.0 - sigma, sigma)
 
     def index_for_timestep(self, timestep: Any) -> int:
         """Return the index of a timestep in `timesteps`; its second one where it is there twice."""
         given = number("timestep", timestep)
-        if isinstance(given, int):
-            raise ValueError(
-                f"timestep must be one of the scheduler's timesteps, which are floats, and no "
-                f"integer, such as an index, got {_checks.shown(timestep)}"
-            )
         (places,) = np.nonzero(self._times == np.float32(given))
         if not places.size:
             raise ValueError(
@@ -79,7 +72,7 @@ class Flow(Indexed):
     def scale_noise(self, sample: Array, timestep: Any, noise: Array) -> Array:
         """Noise data to one of `timesteps` for each sample: (1 - sigma) x_0 + sigma noise."""
         times = numbers("timestep", timestep, sample.shape[0]).tolist()
-        sigmas = np.array([float(self.sigmas[self.index_for_timestep(t)]) for t in times])
+        sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times])
         return self._mixed(sample, noise, (1.0 - sigmas, sigmas))
 
     def _one_row(
@@ -137,7 +130,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         n = _checks.count("num_train_timesteps", num_train_timesteps)
         own = 1.0 if use_dynamic_shifting else self._shift
         self._ends(own)
-        self.sigmas = shifted(np.arange(n, 0, -1) / n, own).astype(np.float32)
+        self._sigmas = shifted(np.arange(n, 0, -1) / n, own).astype(np.float32)
         self._set_times(self.sigmas * np.float32(n), None)
 
     def scale_noise(self, sample: Array, timestep: Any, noise: Array | None = None) -> Array:
@@ -205,7 +198,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         if self._inverted:
             values = np.float32(1.0) - values
             times = values * np.float32(n)
-        self.sigmas = np.append(values, np.float32(self._inverted))
+        self._sigmas = np.append(values, np.float32(self._inverted))
         self.num_inference_steps = len(values)
         self._begin = self._step_index = None
         self._set_times(times, device)
@@ -266,7 +259,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
             raise ValueError("per_token_timesteps must be None: all elements have one level here")
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
-        index = self.index_for_timestep(timestep)
+        index = self.index_for_timestep(no_index(timestep))
         levels = self._level(index), self._level(index + 1)
         stochastic = self.config.stochastic_sampling
         (stage,) = lcm_rows(levels, None) if stochastic else ddim_rows(levels, 0.0)
@@ -275,7 +268,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         return result if return_dict else result.to_tuple()
 
 
-class FlowMatchHeunDiscreteScheduler(Flow, Multistage):
+class FlowMatchHeunDiscreteScheduler(SigmaRuns, Flow):
     """Heun's method in a flow's own time in diffusers' interface.
 
     Parameters as in diffusers' `FlowMatchHeunDiscreteScheduler`. s_churn must be 0: noise that is
@@ -298,10 +291,12 @@ class FlowMatchHeunDiscreteScheduler(Flow, Multistage):
         sigmas = shifted(even, self.config.shift).astype(np.float32)
         times = [*(sigmas * np.float32(n)).tolist(), -1.0]
         values = [*sigmas.tolist(), 0.0]
-        levels = tuple(Level(t, 1.0 - s, s) for t, s in zip(times, values, strict=True))
-        self._set_levels(levels, device, np.float32)
-        self.sigmas = np.array([values[0], *np.repeat(values[1:-1], 2), 0.0], np.float32)
+        self._sigmas = np.array([values[0], *np.repeat(values[1:-1], 2), 0.0], np.float32)
+        self._set_levels(self._levels_at(times[:-1], values), device, np.float32)
         self._step_index = None
+
+    def _level_at(self, t: float, sigma: float) -> Level:
+        return Level(t, 1.0 - sigma, sigma)
 
     def _tableau(self, first: int) -> Tableau:
         levels = self._levels[first:]
@@ -343,7 +338,8 @@ class LTXEulerAncestralRFScheduler(Flow):
         _checks.real("eta", eta, at_least=0.0, at_most=1.0)
         _checks.real("s_noise", s_noise, at_least=0.0)
         self._begin_steps()
-        self._times = np.zeros(0, np.float32)
+        self._sigmas = np.zeros(0, np.float32)
+        self._set_times(self._sigmas, None)
 
     def set_timesteps(
         self,
@@ -373,7 +369,7 @@ class LTXEulerAncestralRFScheduler(Flow):
             config = {name: self.config[name] for name in known if name in self.config}
             base = FlowMatchEulerDiscreteScheduler(**config)
             base.set_timesteps(num_inference_steps, mu=mu)
-            self.sigmas, times = base.sigmas, base.timesteps
+            self._sigmas, times = base.sigmas, base.timesteps
         else:
             values = _checks.vector("sigmas", given)
             _checks.decreasing("sigmas", values)
@@ -381,7 +377,7 @@ class LTXEulerAncestralRFScheduler(Flow):
                 raise ValueError(
                     f"sigmas must be at least two between 0 and 1, got {_checks.shown(given)}"
                 )
-            self.sigmas = values.astype(np.float32)
+            self._sigmas = values.astype(np.float32)
             times = self.sigmas * np.float32(len(self))
         self.num_inference_steps = len(self.sigmas) - 1
         self._begin = self._step_index = None
@@ -402,7 +398,7 @@ class LTXEulerAncestralRFScheduler(Flow):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
-        index = self.index_for_timestep(timestep)
+        index = self.index_for_timestep(no_index(timestep))
         if index == self.num_inference_steps:
             result = SchedulerOutput(prev_sample=sample)
         else:

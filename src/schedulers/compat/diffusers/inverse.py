@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import CLEAN
+from schedulers.compat.diffusers.base import CLEAN, WithFinalLevel
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.exponential import SOLVER_TYPES, Exponential, Rows, final_orders
 from schedulers.compat.diffusers.grids import remapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class DDIMInverseScheduler(VariancePreserving):
+class DDIMInverseScheduler(WithFinalLevel, VariancePreserving):
     """DDIM inversion in diffusers' interface.
 
     Parameters as in diffusers' `DDIMInverseScheduler`. As there, the model is evaluated at the time
@@ -68,10 +68,17 @@ class DDIMInverseScheduler(VariancePreserving):
         self._set_grid(num_inference_steps, None, device)
         self._set_times(self._times[::-1].copy(), device)
 
+    def _checked_times(self, times: Any) -> Any:
+        return super()._checked_times(times[::-1])[::-1]
+
     @property
     def initial_alpha_cumprod(self) -> float:
-        """alphas_cumprod of the level that the first step begins at."""
-        return self._final.alpha**2
+        """alphas_cumprod of the level that the first step begins at; it may be assigned."""
+        return self.final_alpha_cumprod
+
+    @initial_alpha_cumprod.setter
+    def initial_alpha_cumprod(self, value: Any) -> None:
+        self.final_alpha_cumprod = value
 
     def step(
         self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True

@@ -12,7 +12,7 @@ from schedulers import _checks
 from schedulers.compat.diffusers.base import number
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import remapping, times_of
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.variance_exploding import VarianceExploding
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.methods.dpm2 import dpm2_ancestral_rows, dpm2_rows
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class KSampler(Multistage, VarianceExploding):
+class KSampler(SigmaRuns, VarianceExploding):
     """Schedulers that end clean, and whose rows belong to a run."""
 
     # Whether times of Karras's sigmas are whole.
@@ -36,7 +36,7 @@ class KSampler(Multistage, VarianceExploding):
 
     def _set_up(self) -> None:
         super()._set_up()
-        times = np.arange(len(self), dtype=np.float64)[::-1]
+        times = np.arange(len(self._training), dtype=np.float64)[::-1]
         self._set_steps(times, self._training[::-1], None)
 
     def _set_by_number(self, steps: int, device: Any, n_train: int | None = None) -> None:
@@ -52,10 +52,11 @@ class KSampler(Multistage, VarianceExploding):
     def _set_steps(self, times: Floats, sigmas: Floats, device: Any) -> None:
         told = times.astype(np.float32).tolist()
         values = [*sigmas.astype(np.float32).tolist(), 0.0]
-        levels = tuple(Level(t, 1.0, s) for t, s in zip([*told, -1.0], values, strict=True))
-        self._set_levels(levels, device, np.float32)
+        self._sigmas = np.array(values, np.float32)
+        self._set_levels(self._levels_at(told, values), device, np.float32)
         stages = self._steps_made[0].stages
-        self.sigmas = np.array([*(stage.level.sigma for stage in stages), 0.0], np.float32)
+        self._sigmas = np.array([*(stage.level.sigma for stage in stages), 0.0], np.float32)
+        self._remember()
 
     def _middle(self, sigma: float) -> Level:
         """Return the level at a sigma between two of the grid, in float32 as those are."""

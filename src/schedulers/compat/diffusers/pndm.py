@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from schedulers.compat.diffusers.base import WithFinalLevel
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import spaced
 from schedulers.compat.diffusers.multistage import Multistage
@@ -17,7 +18,7 @@ from schedulers.schedules.base import Level
 Array = Any
 
 
-class PNDMScheduler(Multistage, VariancePreserving):
+class PNDMScheduler(WithFinalLevel, Multistage, VariancePreserving):
     """PNDM in diffusers' interface: `schedulers.PLMS` between the model's own times.
 
     Parameters as in diffusers' `PNDMScheduler`. With skip_prk_steps the start-up is a step of
@@ -84,6 +85,26 @@ class PNDMScheduler(Multistage, VariancePreserving):
         rows = plms_rows(levels, startup=startup, middle=self._middle)
         return Tableau(type(self).__name__, levels, tuple(rows))
 
+    def _sources(self) -> tuple[bytes, ...]:
+        return self._times.tobytes(), self._products.tobytes(), self._final_products.tobytes()
+
+    def _renew(self) -> None:
+        super()._renew()
+        levels = [self._level(int(level.t)) for level in self._levels[:-1]]
+        self._levels = (*levels, self._final)
+        self._steps_made = {}
+
+    @property
+    def prk_timesteps(self) -> Any:
+        """Those of `timesteps` at which Runge and Kutta's steps evaluate the model."""
+        rows = 0 if self.config.skip_prk_steps else 12
+        return self.timesteps[: max(rows - len(self._grid_times) + len(self._times), 0)]
+
+    @property
+    def plms_timesteps(self) -> Any:
+        """The others of `timesteps`."""
+        return self.timesteps[len(self.prk_timesteps) :]
+
     def _middle(self, now: Level, then: Level) -> Level:
         """Return the level of the middle time, as diffusers has it."""
         return self._level(int(then.t) + self._half)
@@ -111,3 +132,6 @@ class PNDMScheduler(Multistage, VariancePreserving):
             raise ValueError("set_timesteps must be called before step")
         t = self._checked_time(timestep)
         return self._advance(model_output, t, sample, return_dict, denoised=False)
+
+    # A run knows which of the two comes next.
+    step_prk = step_plms = step

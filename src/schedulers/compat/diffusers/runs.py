@@ -52,25 +52,33 @@ class Runs:
         """
         with self._lock:
             self._epoch += 1
+            self._open = [run for run in self._open if not run.state.done]
             for run in self._open:
                 run.returned = _weak(run.returned())
 
-    def find(self, sample: Array, t: float) -> Run | None:
-        """Return the run that a sample goes on with; an error where its own is at another time."""
+    def find(self, sample: Array, t: float, waits: Callable[[State, float], bool]) -> Run | None:
+        """Return the run that a sample goes on with; an error where its own is at another time.
+
+        `waits` says whether a run that goes on at another time has nothing to do at this one.
+        """
         thread, shape = get_ident(), tuple(sample.shape)
         with self._lock:
             own = [run for run in self._open if run.returned() is sample]
-            expecting = [run for run in reversed(self._open) if run.state.t == t]
+            runs = self._open[::-1]
+        expecting = [run for run in runs if run.state.t == t]
         for run in expecting:
             if run in own:
                 return run
         if own:
+            if waits(own[-1].state, t):
+                return own[-1]
             raise ValueError(
                 f"timestep must be {own[-1].state.t:g}, which comes next for this sample, got "
                 f"{t:g}; a new run begins with set_timesteps"
             )
         mine = [run for run in expecting if run.thread == thread]
-        for run in (*mine, *expecting):
+        waiting = [run for run in runs if waits(run.state, t)]
+        for run in (*mine, *expecting, *waiting):
             if _equal(run.returned(), sample):
                 return run
         for run in mine:
@@ -78,13 +86,15 @@ class Runs:
                 return run
         return None
 
-    def keep(self, run: Run | None, state: State, returned: Array) -> None:
-        """Note what a run, or None for a new one, has come to."""
+    def keep(
+        self, run: Run | None, state: State, returned: Array, over: bool | None = None
+    ) -> None:
+        """Note what a run, or None for a new one, has come to, and whether it is over."""
         epoch = self._epoch if run is None else run.epoch
         with self._lock:
             there = [other for other in self._open if other is not run]
             self._open = [other for other in there if other.returned() is not None]
-            if not state.done:
+            if not (state.done if over is None else over):
                 kept = (lambda: returned) if epoch == self._epoch else _weak(returned)
                 self._open.append(Run(state, kept, epoch, get_ident()))
 

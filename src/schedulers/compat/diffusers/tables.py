@@ -34,12 +34,9 @@ def betas(config: Any, kinds: tuple[str, ...]) -> Floats:
     n = _checks.count("num_train_timesteps", config.num_train_timesteps)
     kind = _checks.choice("beta_schedule", config.beta_schedule, kinds)
     if config.trained_betas is not None:
+        # Of another number than the training's times, too: then those that there are can be used.
         table: Floats = cast(_checks.vector("trained_betas", config.trained_betas), np.float32)
         names = "trained_betas"
-        if len(table) != n:
-            raise ValueError(
-                f"trained_betas must have num_train_timesteps={n} entries, got {len(table)}"
-            )
     else:
         start = _checks.real("beta_start", config.beta_start, at_least=0.0, at_most=1.0)
         end = _checks.real("beta_end", config.beta_end, at_least=0.0, at_most=1.0)

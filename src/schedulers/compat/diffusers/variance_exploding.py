@@ -15,10 +15,10 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.compat.diffusers import tables
-from schedulers.compat.diffusers.base import Indexed, Threshold, number, numbers
+from schedulers.compat.diffusers.base import WithSigmas, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
-from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.noise import fresh, step_place
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
@@ -35,36 +35,35 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class VarianceExploding(Indexed):
+class VarianceExploding(WithSigmas):
     """Schedulers whose levels are Karras sigmas, and whose times need not be integers."""
-
-    #: Karras's sigma at the start of each step, and at the end of the last.
-    sigmas: NDArray[np.float32]
 
     def _set_up(self) -> None:
         remapping(self.config)
         super()._set_up()
         if self.config.get("rescale_betas_zero_snr"):
-            self.alphas_cumprod[-1] = tables.TINY
-        if self.alphas_cumprod[-1] == 0.0:
+            self._products[-1] = tables.TINY
+        if self._products[-1] == 0.0:
             raise ValueError("trained_betas must end below 1: sigma is infinite there")
-        self._training = tables.karras(self.alphas_cumprod)
 
     @property
-    def init_noise_sigma(self) -> float:
-        """Standard deviation of the sample to begin with."""
+    def init_noise_sigma(self) -> Any:
+        """Standard deviation of the sample to begin with; a tensor where `timesteps` is one."""
         top = float(self.sigmas.max())
-        return math.hypot(top, 1.0) if self.config.timestep_spacing == "leading" else top
+        leading = self.config.timestep_spacing == "leading"
+        return self._told_number(math.hypot(top, 1.0) if leading else top)
 
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample at the model's own scale, divided by sqrt(sigma**2 + 1)."""
-        sigma = float(self.sigmas[self._index(timestep)])
-        return sample * (1.0 / math.hypot(sigma, 1.0))
+        sigma = self._sigma(self.index_for_timestep(timestep))
+        return self._rescaled(sample, 1.0 / math.hypot(sigma, 1.0))
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to one of `timesteps` for each sample: x_0 + sigma noise."""
         sigma = self._sigmas_at(timesteps, original_samples.shape[0])
-        return self._mixed(original_samples, noise, (np.ones_like(sigma), sigma))
+        return self._mixed(
+            original_samples, noise, (np.ones_like(sigma), sigma), "original_samples"
+        )
 
     def index_for_timestep(self, timestep: Any) -> int:
         """Return the index of a timestep, the start of a step."""
@@ -77,17 +76,11 @@ class VarianceExploding(Indexed):
         return int(places[-1])  # the second of Heun's two is where a step begins
 
     def _index(self, timestep: Any) -> int:
-        given = number("timestep", timestep)
-        if isinstance(given, int):
-            raise ValueError(
-                f"timestep must be one of the scheduler's timesteps, which are floats, and no "
-                f"integer, such as an index, got {_checks.shown(timestep)}"
-            )
-        return self.index_for_timestep(given)
+        return self.index_for_timestep(no_index(timestep))
 
     def _sigmas_at(self, timesteps: Any, count: int) -> Floats:
         times = numbers("timesteps", timesteps, count)
-        return np.array([float(self.sigmas[self.index_for_timestep(float(t))]) for t in times])
+        return np.array([self._sigma(self.index_for_timestep(float(t))) for t in times])
 
     def _spaced(self, steps: int, n_train: int | None = None) -> Floats:
         config = self.config
@@ -96,7 +89,7 @@ class VarianceExploding(Indexed):
 
     def _at(self, times: Floats) -> Floats:
         """Karras sigmas at times, linear between training levels."""
-        return np.interp(times, np.arange(len(self._training)), self._training)
+        return self._interpolated(times)
 
     def _remap(self, times: Floats, sigmas: Floats) -> tuple[Floats, Floats]:
         """Times and sigmas where an option spaces them by sigma; else these."""
@@ -114,12 +107,10 @@ class VarianceExploding(Indexed):
             raise ValueError(f"timesteps must not be given with {remapping(self.config)}=True")
         return custom(timesteps, len(self)).astype(np.float32)
 
-    def _take(
-        self, state: State, output: Array, threshold: Threshold = None, noise: Any = None
-    ) -> State:
-        if self._predicts == "v_prediction" and hasattr(output, "shape"):
-            output = output * math.hypot(1.0, state.level.sigma)
-        return super()._take(state, output, threshold, noise)
+    def _read(self, output: Array, state: State) -> Array:
+        if self._predicts == "v_prediction":
+            return output * math.hypot(1.0, state.level.sigma)
+        return output
 
 
 class SingleStage(VarianceExploding):
@@ -133,12 +124,13 @@ class SingleStage(VarianceExploding):
                 f"timesteps must differ, since they identify the steps, got {repeated[0]:g} twice: "
                 f"take fewer steps, or sigmas that the model was trained at"
             )
-        self.sigmas = sigmas.astype(np.float32)
+        self._sigmas = sigmas.astype(np.float32)
         self._set_times(times, device)
         self._begin = self._step_index = None
 
     def _levels_of(self, index: int) -> tuple[Level, Level]:
-        now, then = (float(sigma) for sigma in self.sigmas[index : index + 2])
+        place = index + self._before()
+        now, then = (float(sigma) for sigma in self._sigmas[place : place + 2])
         t = float(self._times[index])
         return Level(t, 1.0, now), Level(t, 1.0, then)
 
@@ -205,7 +197,7 @@ class EulerDiscreteScheduler(SingleStage):
         _checks.choice("final_sigmas_type", final_sigmas_type, ("zero", "sigma_min"))
         self._set_up()
         sigmas = np.append(self._training[::-1], 0.0)
-        times = np.arange(len(self), dtype=np.float64)[::-1]
+        times = np.arange(len(self._training), dtype=np.float64)[::-1]
         self._set_sigmas(self._told(times, sigmas), sigmas, None)
 
     def _told(self, times: Floats, sigmas: Floats) -> Floats:
@@ -242,10 +234,11 @@ class EulerDiscreteScheduler(SingleStage):
             )
         if sigmas is not None:
             values = _checks.vector("sigmas", sigmas)
-            _checks.decreasing("sigmas", values)
-            if len(values) < 2 or values[-1] < 0.0:
+            _checks.decreasing("sigmas", values[:-1])
+            if len(values) < 2 or not 0.0 <= values[-1] <= values[-2]:
                 raise ValueError(
-                    f"sigmas must be at least two, none below 0, got {values.tolist()}"
+                    f"sigmas must be at least two, the last no more than the one before and none "
+                    f"below 0, got {values.tolist()}"
                 )
             times = times_of(values[:-1], self._training)
         else:
@@ -349,7 +342,7 @@ class EulerAncestralDiscreteScheduler(SingleStage):
         rescale_betas_zero_snr: bool = False,
     ) -> None:
         self._set_up()
-        times = np.arange(len(self), dtype=np.float64)[::-1]
+        times = np.arange(len(self._training), dtype=np.float64)[::-1]
         self._set_sigmas(times, np.append(self._training[::-1], 0.0), None)
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
@@ -388,7 +381,7 @@ def _check_falling(sigmas: Any) -> None:
             )
 
 
-class HeunDiscreteScheduler(Multistage, VarianceExploding):
+class HeunDiscreteScheduler(SigmaRuns, VarianceExploding):
     """Heun's method in diffusers' interface: `schedulers.Heun` on its grids.
 
     Parameters as in diffusers' `HeunDiscreteScheduler`. The second evaluation of a step goes on
@@ -416,7 +409,7 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
         steps_offset: int = 0,
     ) -> None:
         self._set_up()
-        times = np.arange(len(self), dtype=np.float64)[::-1]
+        times = np.arange(len(self._training), dtype=np.float64)[::-1]
         self._set_steps(times, self._training[::-1], None)
 
     def set_timesteps(
@@ -456,11 +449,10 @@ class HeunDiscreteScheduler(Multistage, VarianceExploding):
                 f"timesteps must differ, since they identify the steps, got {_checks.shown(told)}: "
                 f"take fewer steps, or sigmas that the model was trained at"
             )
-        levels = tuple(Level(t, 1.0, s) for t, s in zip([*told, -1.0], values, strict=True))
-        self._set_levels(levels, device, np.float32)
-        self.sigmas = np.array(
+        self._sigmas = np.array(
             [values[0], *np.repeat(values[1:-1], 2), values[-1]], dtype=np.float32
         )
+        self._set_levels(self._levels_at(told, values), device, np.float32)
 
     def _tableau(self, first: int) -> Tableau:
         levels = self._levels[first:]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.compat.diffusers.assigned import Fixed
 from schedulers.compat.diffusers.base import (
     CLEAN,
     SchedulerBase,
+    WithFinalLevel,
     number,
     numbers,
 )
@@ -63,14 +65,34 @@ class VariancePreserving(SchedulerBase):
         self._set_times(times.astype(np.int64), device)
 
     def _level(self, t: int) -> Level:
-        product = float(self.alphas_cumprod[t])
+        if t >= len(self._products):
+            raise ValueError(
+                f"trained_betas must have an entry for each time of a run, such as {t}, "
+                f"got {len(self._products)}"
+            )
+        product = float(self._products[t])
         return Level(t, math.sqrt(product), math.sqrt(1.0 - product))
 
-    @property
-    def _final(self) -> Level:
-        """The level after the last step."""
-        ends_clean = self.config.get("set_alpha_to_one", True)
-        return CLEAN if ends_clean else self._level(0)
+    def _checked_times(self, times: Any) -> Any:
+        """Check timesteps that were assigned: the model's own, falling."""
+        given = custom(times, self.config.num_train_timesteps)
+        if (given != np.round(given)).any():
+            raise ValueError(f"timesteps must be integers, got {times.tolist()}")
+        return given.astype(np.int64)
+
+    def _kept_row(self, key: Any) -> Tableau | None:
+        """Return a row that was made, unless its levels have been written into since."""
+        if key not in self._steps_made:
+            return None
+        tableau, t, after, *products = self._steps_made[key]
+        same = self._products[t] == products[0] and self._products[after] == products[1]
+        return tableau if same else None
+
+    def _keep_row(self, key: Any, t: int, after: int, tableau: Tableau) -> Tableau:
+        """Keep a row from a time to the one after, and return it."""
+        after = max(after, 0)
+        self._steps_made[key] = tableau, t, after, self._products[t], self._products[after]
+        return tableau
 
     def _next_time(self, t: int) -> int:
         """Return the time that the step from this one leads to; below 0 for the final level."""
@@ -85,24 +107,24 @@ class VariancePreserving(SchedulerBase):
 
     def _checked_time(self, timestep: Any) -> int:
         t = number("timestep", timestep)
-        if t != int(t) or not 0 <= t < len(self):
-            raise ValueError(f"timestep must be an integer from 0 to {len(self) - 1}, got {t!r}")
+        most = min(len(self), len(self._products)) - 1
+        if t != int(t) or not 0 <= t <= most:
+            raise ValueError(f"timestep must be an integer from 0 to {most}, got {t!r}")
         return int(t)
 
     def _scales(self, timesteps: Any, count: int) -> Any:
         times = numbers("timesteps", timesteps, count)
-        wrong = times[(times != np.round(times)) | (times < 0) | (times >= len(self))]
+        most = min(len(self), len(self._products)) - 1
+        wrong = times[(times != np.round(times)) | (times < 0) | (times > most)]
         if wrong.size:
-            raise ValueError(
-                f"timesteps must be integers from 0 to {len(self) - 1}, got {wrong[0]:g}"
-            )
-        products = self.alphas_cumprod[times.astype(int)].astype(np.float64)
+            raise ValueError(f"timesteps must be integers from 0 to {most}, got {wrong[0]:g}")
+        products = self._products[times.astype(int)].astype(np.float64)
         return np.sqrt(products), np.sqrt(1.0 - products)
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to a time for each sample: alpha x_0 + sigma noise."""
         alpha, sigma = self._scales(timesteps, original_samples.shape[0])
-        return self._mixed(original_samples, noise, (alpha, sigma))
+        return self._mixed(original_samples, noise, (alpha, sigma), "original_samples")
 
     def get_velocity(self, sample: Array, noise: Array, timesteps: Any) -> Array:
         """Return what a model of v_prediction is trained on: alpha noise - sigma x_0."""
@@ -110,7 +132,7 @@ class VariancePreserving(SchedulerBase):
         return self._mixed(sample, noise, (-sigma, alpha))
 
 
-class DDIMScheduler(VariancePreserving):
+class DDIMScheduler(WithFinalLevel, VariancePreserving):
     """DDIM in diffusers' interface: `schedulers.DDIM` between the model's own times.
 
     Parameters as in diffusers' `DDIMScheduler`, and one of its own.
@@ -158,11 +180,6 @@ class DDIMScheduler(VariancePreserving):
     ) -> None:
         self._set_up()
 
-    @property
-    def final_alpha_cumprod(self) -> float:
-        """alphas_cumprod of the level after the last step."""
-        return self._final.alpha**2
-
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Set the times of a run.
 
@@ -182,13 +199,14 @@ class DDIMScheduler(VariancePreserving):
         return super()._next_time(t)
 
     def _row(self, t: int, eta: float) -> Tableau:
-        tableau: Tableau | None = self._steps_made.get((t, eta))
-        if tableau is None:
+        key = t, eta, self.num_inference_steps
+        made = self._kept_row(key)
+        if made is None:
             after = self._next_time(t)
             levels = self._level(t), self._final if after < 0 else self._level(after)
             (stage,) = ddim_rows(levels, eta)
-            tableau = self._steps_made[t, eta] = self._one_step(*levels, stage)
-        return tableau
+            made = self._keep_row(key, t, after, self._one_step(*levels, stage))
+        return made
 
     def step(
         self,
@@ -257,6 +275,7 @@ class DDPMScheduler(VariancePreserving):
     """
 
     _beta_schedules = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace")
+    variance_type = Fixed()
 
     @configured
     def __init__(
@@ -282,7 +301,6 @@ class DDPMScheduler(VariancePreserving):
         _checks.choice("variance_type", variance_type, VARIANCES)
         self._set_up()
         self.custom_timesteps = False
-        self.variance_type = variance_type
 
     def set_timesteps(
         self, num_inference_steps: int | None = None, device: Any = None, timesteps: Any = None
@@ -306,8 +324,8 @@ class DDPMScheduler(VariancePreserving):
         return self._next_time(self._checked_time(timestep))
 
     def _row(self, t: int) -> Tableau:
-        tableau: Tableau | None = self._steps_made.get(t)
-        if tableau is None:
+        made = self._kept_row(t)
+        if made is None:
             after = self._next_time(t)
             levels = self._level(t), CLEAN if after < 0 else self._level(after)
             (stage,) = ddpm_rows(levels, self.variance_type)
@@ -315,8 +333,8 @@ class DDPMScheduler(VariancePreserving):
                 small, large = self._deviations(levels)
                 c = large if self.variance_type.startswith("fixed_large") else small
                 stage = replace(stage, c=c)
-            tableau = self._steps_made[t] = self._one_step(*levels, stage)
-        return tableau
+            made = self._keep_row(t, t, after, self._one_step(*levels, stage))
+        return made
 
     def _noisy_end(self, levels: tuple[Level, ...]) -> bool:
         """Whether a step adds noise to the clean sample, as those of diffusers do."""

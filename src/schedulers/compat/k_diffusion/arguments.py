@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.denoisers import per_sample
+from schedulers.denoisers import Guided, Preconditioned, Trained, per_sample
 from schedulers.engine import arrays
 from schedulers.engine.state import State, lent
 from schedulers.engine.tableau import Stage, Tableau
@@ -105,12 +106,29 @@ def distinct(sigmas: Array, order: int) -> Array:
     return sigmas
 
 
-def churn(sigmas: Array, s_churn: float, s_tmin: float, s_tmax: float) -> Raises:
-    """Return what raises levels: churn's arguments, checked and bound."""
+def churn(model: Model, sigmas: Array, s_churn: float, s_tmin: float, s_tmax: float) -> Raises:
+    """Return what raises levels: churn's arguments, checked and bound.
+
+    As in the core, no level is raised above the largest that the model was trained at.
+    """
+    most = _trained_to(model)
     s_churn = _checks.real("s_churn", s_churn, at_least=0.0)
     s_tmin = _checks.real("s_tmin", _bound("s_tmin", s_tmin, sigmas), at_least=0.0, finite=False)
     s_tmax = _checks.real("s_tmax", _bound("s_tmax", s_tmax, sigmas), at_least=s_tmin, finite=False)
-    return lambda levels: raises(levels, level, s_churn, s_tmin, s_tmax)
+
+    def level_at(sigma: float) -> Level:
+        return level(min(sigma, most))
+
+    return lambda levels: raises(levels, level_at, s_churn, s_tmin, s_tmax)
+
+
+def _trained_to(model: Model) -> float:
+    """Return the largest sigma that a model knows, where it says."""
+    if isinstance(model, Guided):
+        return min(_trained_to(model.conditional), _trained_to(model.unconditional))
+    if isinstance(model, Preconditioned) and isinstance(model.scales, Trained):
+        return model.scales.schedule.max_karras_sigma
+    return math.inf
 
 
 def _bound(name: str, value: float, sigmas: Array) -> float:

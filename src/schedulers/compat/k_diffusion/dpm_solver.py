@@ -313,13 +313,15 @@ def _attempt(
         State(Tableau("DPMSolver", (now, then), tuple(rows)), 0, carried, dtype)
         for rows in _pair(now, then, order)
     )
-    outputs = []
+    denoised = None
     while not high.done:
-        outputs.append(call.evaluate(high))
-        high = SILENT.copy().run(advance, high, outputs[-1], "sample", None, None, False)
+        output = call.evaluate(high)
+        if denoised is None:
+            denoised = output * 1.0  # the next call may write over it
+        high = SILENT.copy().run(advance, high, output, "sample", None, None, False)
         if not low.done:
-            low = SILENT.copy().run(advance, low, outputs[-1], "sample", None, None, False)
-    return outputs[0], low.carried, high.carried
+            low = SILENT.copy().run(advance, low, output, "sample", None, None, False)
+    return denoised, low.carried, high.carried
 
 
 def _pair(now: Level, then: Level, order: int) -> tuple[Iterator[Stage], Iterator[Stage]]:

@@ -68,7 +68,8 @@ def sample_euler(
         True shows no progress bar. By default there is one if tqdm is installed and stderr is a
         terminal.
     s_churn, s_tmin, s_tmax, s_noise : float
-        As for `ChurnedScheduler`.
+        As for `ChurnedScheduler`. The model's largest level is known where it is a `Preconditioned`
+        with `Trained` scales.
     noise_sampler : callable, optional
         ``noise_sampler(sigma, sigma_next)`` returns standard normal noise of the shape and kind of
         x for the step between two of `sigmas`; called once for a step, in order. By default a
@@ -98,7 +99,7 @@ def sample_euler(
     >>> sample_euler(model, x, get_sigmas_karras(200, 0.01, 80.0)).round(2)
     array([[ 0.99, -0.49]])
     """
-    ups = churn(sigmas, s_churn, s_tmin, s_tmax)
+    ups = churn(model, sigmas, s_churn, s_tmin, s_tmax)
     call = Call(model, x, extra_args, callback, disable, s_noise, noise_sampler)
     return run(tableau("Euler", euler_rows, sigmas, ups), call, sigmas)
 
@@ -192,7 +193,7 @@ def sample_heun(
     >>> sample_heun(model, x, get_sigmas_karras(50, 0.01, 80.0)).round(2)
     array([[ 1. , -0.5]])
     """
-    ups = churn(sigmas, s_churn, s_tmin, s_tmax)
+    ups = churn(model, sigmas, s_churn, s_tmin, s_tmax)
     call = Call(model, x, extra_args, callback, disable, s_noise, noise_sampler)
     return run(tableau("Heun", heun_rows, sigmas, ups), call, sigmas)
 
@@ -226,7 +227,7 @@ def sample_dpm_2(
     >>> sample_dpm_2(model, x, get_sigmas_karras(50, 0.01, 80.0)).round(2)
     array([[ 1. , -0.5]])
     """
-    ups = churn(sigmas, s_churn, s_tmin, s_tmax)
+    ups = churn(model, sigmas, s_churn, s_tmin, s_tmax)
     call = Call(model, x, extra_args, callback, disable, s_noise, noise_sampler)
     return run(tableau("DPM2", _dpm2_rows, sigmas, ups), call, sigmas)
 
