@@ -53,9 +53,11 @@ def read_json(path: str | os.PathLike[str], kind: str, make: Callable[[Any], Mad
     try:
         return make(json.loads(content.decode("utf-8"), object_pairs_hook=_unique))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{str(place)!r} must be a file of {kind}: {error}") from None
+        raise ValueError(f"{_checks.shown(str(place))} must be a file of {kind}: {error}") from None
     except RecursionError:
-        raise ValueError(f"{str(place)!r} must be a file of {kind}, got lists too deep") from None
+        raise ValueError(
+            f"{_checks.shown(str(place))} must be a file of {kind}, got lists too deep"
+        ) from None
 
 
 def check_header(document: Any, schema: str, version: int) -> None:

@@ -1,31 +1,24 @@
 """A valid call of every public callable, in which a hostile one replaces arguments."""
 
-import importlib
 import inspect
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 import schedulers as sc
-from schedulers import analysis, analytic, denoisers, editing, grids, interpolate, likelihood
-
-MODULES = (
-    "schedulers",
-    "schedulers.analysis",
-    "schedulers.analytic",
-    "schedulers.denoisers",
-    "schedulers.editing",
-    "schedulers.grids",
-    "schedulers.interpolate",
-    "schedulers.likelihood",
+from schedulers import (
+    analysis,
+    analytic,
+    denoisers,
+    editing,
+    fitting,
+    grids,
+    interpolate,
+    likelihood,
 )
-# Results that a function returns, and names that are no callables: nobody makes them.
-RESULTS = {
-    *("Comparison", "Convergence", "ErrorBudget", "TransferFunction"),
-    *("VariationalBound", "FlowLikelihood", "Scales", "State", "Level"),
-    *("NoiseSchedule", "Scheduler", "Distribution", "SPACINGS", "Spacing"),
-}
-# Names that are tested with what makes them.
-HELPERS = set()
+
+FOLDER = Path(tempfile.mkdtemp(prefix="hostile"))
 VE, FLOW = sc.VESchedule(), sc.FlowSchedule()
 TRAINED = sc.DiscreteSchedule(sc.linear_betas(100))
 SIGMAS = [4.0, 2.0, 0.0]
@@ -38,25 +31,13 @@ def halved(x, t):
     return x * 0.5
 
 
-def public():
-    """Yield (module, name, callable) of all that is public, outside compat and testing."""
-    for module in MODULES:
-        home = importlib.import_module(module)
-        names = getattr(home, "__all__", None) or [
-            name
-            for name, value in vars(home).items()
-            if not name.startswith("_") and getattr(value, "__module__", None) == module
-        ]
-        for name in names:
-            yield module, name, getattr(home, name)
-
-
 def calls():
     """Return (callable, valid arguments) by name."""
     made = dict(_constructors())
     made.update(_grids())
     made.update(_methods())
     made.update(_functions())
+    made.update(_tables())
     return made
 
 
@@ -134,6 +115,8 @@ def _constructors():
             for field, parameter in inspect.signature(cls).parameters.items()
             if parameter.default is not parameter.empty
         }
+        if cls is sc.FittedScheduler:
+            options["tables"] = (sc.DDIM(VE).tableau(sigmas=[4.0, 2.0, 1.0, 0.5]),)
         yield name, (_tableau_of(cls), {"schedule": VE, **options})
 
 
@@ -333,6 +316,28 @@ def _functions():
         "tolerance": 1e-3,
     }
     yield "log_likelihood", (likelihood.log_likelihood, flow)
+
+
+def _tables():
+    tableau = DDIM.tableau(sigmas=SIGMAS)
+    fitted = sc.FittedScheduler(VE, tables=[tableau])
+    for name, saved in (("Tableau", tableau), ("FittedScheduler", fitted)):
+        file = FOLDER / f"{name}.json"
+        saved.save(file)
+        yield f"{name}.save", (saved.save, {"path": FOLDER / "again.json"})
+        yield f"{name}.load", (type(saved).load, {"path": file})
+    yield "Tableau.to_dict", (tableau.to_dict, {})
+    yield "Tableau.from_dict", (sc.Tableau.from_dict, {"document": tableau.to_dict()})
+    data = analytic.Gaussian([1.0, 2.0], cov=[1.0, 2.0])
+    euler = sc.Euler(FLOW, prediction_type="flow")
+    yield (
+        "levels",
+        (fitting.levels, {"scheduler": euler, "data": data, "steps": 3, "nearest": "w2"}),
+    )
+    x_T = np.random.default_rng(0).standard_normal((16, 2))
+    fit = {"scheduler": euler, "denoiser": data.denoiser(FLOW, "flow"), "x_T": x_T, "steps": 2}
+    more = {"levels": False, "reach": 2, "held_out": 0.25, "fine_steps": 20, "progress": False}
+    yield "fit", (fitting.fit, {**fit, **more})
 
 
 def _posterior(x, t):

@@ -12,6 +12,7 @@ import schedulers
 RESULTS = {
     *("Comparison", "Convergence", "ErrorBudget", "TransferFunction"),
     *("VariationalBound", "FlowLikelihood", "State", "Level", "SchedulerOutput"),
+    *("Fit", "Report"),
 }
 # Base classes; their methods are called on those that are derived from them.
 BASES = {"NoiseSchedule", "Scheduler", "Distribution", "Scales"}

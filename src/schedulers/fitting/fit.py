@@ -203,6 +203,10 @@ def _fitted_rows(x_T: Any, part: float) -> NDArray[np.bool_]:
     return np.equal(ends[1:], ends[:-1])
 
 
+# Sequences of no numbers of steps.
+_TEXT = (str, bytes, bytearray, memoryview)
+
+
 def _pairs(denoiser: Any, x_T: Any) -> Iterator[tuple[Any, Any]]:
     if callable(denoiser):
         pairs = [(denoiser, x_T)]
@@ -210,8 +214,8 @@ def _pairs(denoiser: Any, x_T: Any) -> Iterator[tuple[Any, Any]]:
         pairs = list(denoiser)
     else:
         raise TypeError(
-            f"denoiser must be a callable (x, t), or a sequence of pairs of one and its x_T, with "
-            f"x_T left out; got {_checks.shown(denoiser)} and x_T={_checks.shown(x_T)}"
+            f"denoiser must be a callable (x, t), or pairs of one and its x_T, with x_T left out; "
+            f"got {_checks.shown(denoiser)} and x_T of type {type(x_T).__name__}"
         )
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not callable(pair[0]):
@@ -223,11 +227,13 @@ def _checked_counts(scheduler: Any, steps: Any, fine_steps: Any) -> list[int]:
     """Check the scheduler and the numbers of steps, and return those."""
     if not isinstance(scheduler, Scheduler):
         raise TypeError(f"scheduler must be a Scheduler, got {_checks.shown(scheduler)}")
-    fine = _checks.integer("fine_steps", fine_steps, at_least=20)
-    given = steps if isinstance(steps, Sequence) and not isinstance(steps, str) else [steps]
+    fine = _checks.count("fine_steps", fine_steps, at_least=20)
+    given = steps if isinstance(steps, Sequence) and not isinstance(steps, _TEXT) else [steps]
     counts = [_checks.between("steps", count, 1, fine // 4) for count in given]
     if not counts or len(set(counts)) < len(counts):
-        raise ValueError(f"steps must be different numbers, at least one, got {steps!r}")
+        raise ValueError(
+            f"steps must be different numbers, at least one, got {_checks.shown(steps)}"
+        )
     for count in counts:
         own = scheduler.tableau(count)
         if own.draws_noise or own.nfe != own.steps:

@@ -46,7 +46,7 @@ class Space:
         gap keeps a twentieth of the mean distance between them, or what there is to begin with.
         """
         finite = logs[np.isfinite(logs)]
-        mean = (min(high, finite[0]) - low) / len(logs)
+        mean = (min([high, *finite[:1]]) - low) / len(logs)
         return cls(len(logs), low, high, min(0.05 * mean, *-np.diff(finite), 1.0))
 
     def has(self, vector: Floats) -> bool:
