@@ -259,9 +259,8 @@ class TestSigmas:
 @pytest.mark.parametrize(
     ("name", "attribute"),
     [
-        ("DPMSolverMultistepScheduler", "model_outputs"),
+        ("DPMSolverMultistepScheduler", "lower_order_nums"),
         ("UniPCMultistepScheduler", "last_sample"),
-        ("LMSDiscreteScheduler", "derivatives"),
         ("HeunDiscreteScheduler", "prev_derivative"),
         ("PNDMScheduler", "ets"),
         ("PNDMScheduler", "counter"),
@@ -317,3 +316,19 @@ def test_pndm_s_two_kinds_of_times():
         x = scheduler.step_plms(0.3 * x + 0.1, t, x).prev_sample
     np.testing.assert_array_equal(x, run(twin))
     assert len(scheduler.prk_timesteps) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute"),
+    [
+        ("DPMSolverMultistepScheduler", "model_outputs"),
+        ("DEISMultistepScheduler", "model_outputs"),
+        ("LMSDiscreteScheduler", "derivatives"),
+    ],
+)
+def test_past_estimates_have_no_weight_at_the_start(name, attribute):
+    """As in diffusers, where a run begins with order 1 whatever they are."""
+    scheduler = made(name)
+    setattr(scheduler, attribute, [X, X])
+    np.testing.assert_array_equal(run(scheduler), run(made(name)))
+    assert not hasattr(scheduler, attribute)

@@ -20,8 +20,12 @@ What differs from diffusers, which is 0.42.1 here:
 - Arrays are NumPy's, PyTorch's or JAX's; `timesteps` is a NumPy array, or a tensor where PyTorch is
   loaded and `set_timesteps` is given a `device`. PyTorch networks want that one. Times are int64 or
   float32 as there, either way.
-- `generator` may also be an int, a numpy.random.Generator, or whatever a core scheduler's `rng` may
-  be. An int names the noise of each step.
+- `generator` may also be an int, a numpy.random.Generator, a numpy.random.RandomState or the module
+  numpy.random, a list of one for each sample, or whatever a core scheduler's `rng` may be. An int
+  names the noise of each step.
+- `timesteps`, `sigmas`, `alphas_cumprod` and `final_alpha_cumprod` may be assigned or written into,
+  and steps follow them; what they cannot follow is an error.
+- A configuration of another process, such as a flow's for a class of betas, is an error.
 - A scheduler may be used for several runs at a time. The methods whose steps weigh earlier
   evaluations know a run by the sample that they gave it, and go on by its own grid. A sample that
   is nobody's, such as one that was blended with another, goes on with the thread's latest run that

@@ -45,6 +45,16 @@ class Refused:
         )
 
 
+class Unread(Refused):
+    """An attribute that no step of diffusers' reads at the start of a run: to assign it begins one.
+
+    Past estimates have no weight there until as many evaluations have been made.
+    """
+
+    def __set__(self, scheduler: Any, value: Any) -> None:
+        scheduler._runs.new_epoch()
+
+
 class Fixed:
     """An attribute that is the configuration's argument of its name, and cannot be assigned."""
 

@@ -347,7 +347,7 @@ class WithSigmas(Indexed):
     def _interpolated(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Karras's sigmas at times, linear between training levels."""
         training = self._training
-        if times.max() > len(training) - 1:
+        if len(training) < len(self) and times.max() > len(training) - 1:
             raise ValueError(
                 f"trained_betas must have an entry for each time of a run, up to "
                 f"{times.max():g}, got {len(training)}"

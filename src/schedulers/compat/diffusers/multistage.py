@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from schedulers.compat.diffusers.assigned import Refused
+from schedulers.compat.diffusers.assigned import Refused, Unread
 from schedulers.compat.diffusers.base import SchedulerBase, WithSigmas
 from schedulers.compat.diffusers.noise import fresh
 from schedulers.compat.diffusers.runs import Run, Runs
@@ -37,10 +37,10 @@ class Multistage(SchedulerBase):
     # Index in `timesteps` of the last row that was taken.
     _row_taken: int
     # What diffusers' schedulers keep of earlier evaluations.
-    model_outputs = Refused()
+    model_outputs = Unread()
     lower_order_nums = Refused()
     last_sample = Refused()
-    derivatives = Refused()
+    derivatives = Unread()
     prev_derivative = Refused()
     dt = Refused()
     ets = Refused()

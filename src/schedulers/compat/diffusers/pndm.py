@@ -24,14 +24,14 @@ class PNDMScheduler(WithFinalLevel, Multistage, VariancePreserving):
     Parameters as in diffusers' `PNDMScheduler`. With skip_prk_steps the start-up is a step of
     Heun's method, without it three of Runge and Kutta's, with the middle in the model's time.
 
-    Each step goes on from the ones before it, so its sample has to be the one that the run's last
-    step returned; a run that begins in the middle of the grid has steps of lower order instead of a
-    start-up. Noise estimates are combined, whatever the model predicts, and a step leads to the
-    time that comes next in `timesteps`. (In diffusers outputs of v_prediction are combined and then
-    made a noise estimate at the last level; a step leads to
-    t - num_train_timesteps // num_inference_steps, which is the next time where timestep_spacing is
-    "leading"; so does the first row of a Runge-Kutta step, by half of that rounded down; and a run
-    from the middle takes a start-up that timesteps has no times for. There the samples differ.)
+    Each step goes on from the ones before it; a run that begins in the middle of the grid has steps
+    of lower order instead of a start-up, and returns the sample as it is at the start-up's times
+    that are left. Noise estimates are combined, whatever the model predicts, and a step leads to
+    the time that comes next in `timesteps`. (In diffusers outputs of v_prediction are combined and
+    then made a noise estimate at the last level; a step leads to t - num_train_timesteps //
+    num_inference_steps, which is the next time where timestep_spacing is "leading"; so does the
+    first row of a Runge-Kutta step, by half of that rounded down; and a run from the middle takes a
+    start-up that timesteps has no times for. There the samples differ.)
     """
 
     @configured

@@ -385,7 +385,7 @@ class HeunDiscreteScheduler(SigmaRuns, VarianceExploding):
     """Heun's method in diffusers' interface: `schedulers.Heun` on its grids.
 
     Parameters as in diffusers' `HeunDiscreteScheduler`. The second evaluation of a step goes on
-    from the first one's, so its sample has to be the one that the first one returned.
+    from the first one's.
     """
 
     order = 2
