@@ -1,6 +1,7 @@
 """Tables fitted to two networks, beside every method of the books.
 
     python benchmarks/fitted.py              # prints the tables, and writes docs/fitted-figures.md
+    python benchmarks/fitted.py photographs  # prints this part alone; or digits, or carries
 
 The networks are those of examples/: handwritten digits (epsilon, 1000 discrete levels, without a
 class) and patches of photographs (a flow). Tables are fitted on 64 samples of noise and measured on
@@ -27,7 +28,6 @@ from schedulers.denoisers import per_sample
 from schedulers.fitting import fit, levels
 
 ROOT = Path(__file__).parent.parent
-STEPS = (4, 5, 6, 8)
 # Of each batch a quarter is held out: 64 are fitted on.
 STARTS = 85
 sys.path.insert(0, str(ROOT / "examples"))
@@ -44,6 +44,7 @@ class Network(NamedTuple):
     grids: tuple[Any, ...]
     fresh: int
     real: Any
+    steps: tuple[int, ...] = (4, 5, 6, 8)
 
     def begin(self, method: Any = sc.DDIM, spacing: Any = "trailing") -> sc.Scheduler:
         """Return a scheduler for the network."""
@@ -114,7 +115,8 @@ def photographs() -> Network:
     real = patches(5000, np.random.default_rng(1)).reshape(5000, -1)
     grids = "trailing", shifted, "flow_karras"
     name = "Patches of photographs"
-    return Network(name, denoiser, sc.FlowSchedule(), "flow", (3, 16, 16), grids, 128, real)
+    schedule, steps = sc.FlowSchedule(), (4, 5, 6)
+    return Network(name, denoiser, schedule, "flow", (3, 16, 16), grids, 64, real, steps)
 
 
 def miss(x: Any, exact: Any) -> float:
@@ -133,7 +135,7 @@ def books(network: Network, x_T: Any, exact: Any) -> dict[int, tuple[float, str,
     for name, method in METHODS.items():
         for grid in network.grids:
             scheduler = network.begin(method, grid)
-            for count in STEPS:
+            for count in network.steps:
                 try:
                     able = [n for n in range(1, count + 1) if scheduler.tableau(n).nfe <= count]
                     x = scheduler.sample(network.denoiser, x_T, steps=able[-1])
@@ -147,15 +149,16 @@ def books(network: Network, x_T: Any, exact: Any) -> dict[int, tuple[float, str,
 
 def measured(network: Network) -> Iterator[str]:
     """Yield the lines of a network's table."""
+    steps = network.steps
     x_T = network.noise(network.fresh, 1234)
     exact = network.exact(x_T)
     best = books(network, x_T, exact)
     begun = time.perf_counter()
-    fitted = fit(network.begin(), network.denoiser, network.noise(STARTS, 1), STEPS)
+    fitted = fit(network.begin(), network.denoiser, network.noise(STARTS, 1), steps)
     seconds = time.perf_counter() - begun
     spectrum = Gaussian.fit(network.real)
     alone = {}
-    for count in STEPS:
+    for count in steps:
         begin = network.begin(sc.PLMS)
         if not isinstance(network.schedule, sc.FlowSchedule):
             sigmas = levels(begin, spectrum, count)
@@ -171,26 +174,26 @@ def measured(network: Network) -> Iterator[str]:
         f"{fitted.report.evaluations} calls of the network with a batch."
     )
     yield ""
-    yield "| evaluations | " + " | ".join(map(str, STEPS)) + " |"
-    yield "| --- " * (1 + len(STEPS)) + "|"
-    yield "| best of the books | " + " | ".join(f"{best[n][0]:.3f}" for n in STEPS) + " |"
-    yield "| which | " + " | ".join(best[n][1] for n in STEPS) + " |"
-    samples = {n: fitted.sample(network.denoiser, x_T, steps=n) for n in STEPS}
-    errors = {n: miss(samples[n], exact) for n in STEPS}
+    yield "| evaluations | " + " | ".join(map(str, steps)) + " |"
+    yield "| --- " * (1 + len(steps)) + "|"
+    yield "| best of the books | " + " | ".join(f"{best[n][0]:.3f}" for n in steps) + " |"
+    yield "| which | " + " | ".join(best[n][1] for n in steps) + " |"
+    samples = {n: fitted.sample(network.denoiser, x_T, steps=n) for n in steps}
+    errors = {n: miss(samples[n], exact) for n in steps}
     if alone:
-        found = (miss(alone[n].sample(network.denoiser, x_T, steps=n), exact) for n in STEPS)
+        found = (miss(alone[n].sample(network.denoiser, x_T, steps=n), exact) for n in steps)
         yield (
             "| levels of the spectrum, weights fitted | "
             + " | ".join(f"{error:.3f}" for error in found)
             + " |"
         )
-    yield "| levels and weights fitted | " + " | ".join(f"{errors[n]:.3f}" for n in STEPS) + " |"
-    ratios = (errors[n] / best[n][0] for n in STEPS)
+    yield "| levels and weights fitted | " + " | ".join(f"{errors[n]:.3f}" for n in steps) + " |"
+    ratios = (errors[n] / best[n][0] for n in steps)
     yield "| part of the best of the books | " + " | ".join(f"{r:.2f}" for r in ratios) + " |"
     held = {row.steps: row.after for row in fitted.report.fits}
-    yield "| as reported, on 21 held out | " + " | ".join(f"{held[n]:.3f}" for n in STEPS) + " |"
-    for name, drawn in (("best of the books", {n: best[n][2] for n in STEPS}), ("fitted", samples)):
-        distances = (frechet(drawn[n], network.real) for n in STEPS)
+    yield "| as reported, on 21 held out | " + " | ".join(f"{held[n]:.3f}" for n in steps) + " |"
+    for name, drawn in (("best of the books", {n: best[n][2] for n in steps}), ("fitted", samples)):
+        distances = (frechet(drawn[n], network.real) for n in steps)
         yield f"| Frechet distance, {name} | " + " | ".join(f"{d:.2f}" for d in distances) + " |"
     yield ""
     yield f"Frechet distance of the exact flow: {frechet(exact, network.real):.2f}."
@@ -248,13 +251,19 @@ def others() -> Iterator[str]:
 
 def main() -> None:
     """Measure, print and write the page."""
-    parts = {"digits": lambda: measured(digits()), "photographs": lambda: measured(photographs())}
+    parts: dict[str, Callable[[], Iterator[str]]] = {
+        "digits": lambda: measured(digits()),
+        "photographs": lambda: measured(photographs()),
+        "carries": others,
+    }
+    chosen = sys.argv[1:] or list(parts)
     lines = ["# Fitted tables, measured", "", "What `python benchmarks/fitted.py` prints.", ""]
-    for part in (*parts.values(), others):
-        for line in part():
+    for name in chosen:
+        for line in parts[name]():
             print(line, flush=True)
             lines.append(line)
-    (ROOT / "docs" / "fitted-figures.md").write_text("\n".join(lines).rstrip() + "\n")
+    if chosen == list(parts):
+        (ROOT / "docs" / "fitted-figures.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
 if __name__ == "__main__":
