@@ -1,6 +1,8 @@
 """A valid call of every public callable, in which a hostile one replaces arguments."""
 
+import atexit
 import inspect
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from schedulers import (
 )
 
 FOLDER = Path(tempfile.mkdtemp(prefix="hostile"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 VE, FLOW = sc.VESchedule(), sc.FlowSchedule()
 TRAINED = sc.DiscreteSchedule(sc.linear_betas(100))
 SIGMAS = [4.0, 2.0, 0.0]
