@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_readmes_python_runs(capsys):
+def test_the_readmes_python_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # for the files that it writes
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     shown = re.findall(r"^# (.*\n)", "".join(blocks), re.MULTILINE)
     assert len(shown) >= 2

@@ -5,6 +5,7 @@ from schedulers.engine.thresholds import (
     DynamicThreshold as DynamicThreshold,
     StaticThreshold as StaticThreshold,
 )
+from schedulers.fitting.fitted import FittedScheduler as FittedScheduler
 from schedulers.grids.sigmas import (
     beta_sigmas as beta_sigmas,
     exponential_sigmas as exponential_sigmas,

@@ -1,19 +1,23 @@
-"""The command line: ``python -m schedulers compare`` and ``python -m schedulers show``."""
+"""The command line: ``python -m schedulers compare``, ``show`` and ``fit``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import schedulers as sc
-from schedulers.analysis import compare, power_law
+from schedulers import _checks
+from schedulers.analysis import compare, output_law, power_law, wasserstein2
 from schedulers.analytic import Gaussian
+from schedulers.engine.text import table
+from schedulers.fitting import levels
 from schedulers.grids import SPACINGS
+from schedulers.scheduler import progress_bar
 
 METHODS: dict[str, Callable[..., sc.Scheduler]] = {
     "ddpm": sc.DDPM,
@@ -53,6 +57,7 @@ Look at diffusion schedulers without sampling.
 
   compare   how far each scheduler's output is from the data: exact, for Gaussian data
   show      the table of weights that a scheduler uses: its tableau
+  fit       the best levels for the data, for a few steps, in a file that runs
 """
 
 _COMPARE = """\
@@ -65,6 +70,7 @@ scheduler, the grid and the number of steps. The error of a real network comes o
 
   python -m schedulers compare --data digits --steps 5,10,20,50
   python -m schedulers compare --data my_images.npy --spacing karras --plot out.png
+  python -m schedulers compare --tables tables.json --steps 4,5,6,8
 """
 
 _SHOW = """\
@@ -76,6 +82,17 @@ evaluation, and so on; z is fresh noise. Their weighted sum is the next x.
 
   python -m schedulers show ddim --steps 10
   python -m schedulers show heun --steps 5 --spacing karras --schedule ve
+  python -m schedulers show tables.json --steps 5
+"""
+
+_FIT = """\
+Find the levels at which a scheduler's output is nearest to the data, and write them into a file.
+
+The data is modelled as a Gaussian, as for compare. The file holds a table of weights for each
+number of steps: FittedScheduler.load reads it, show prints it, and compare --tables measures it.
+To fit a table to a network itself, which is better still, use schedulers.fitting.fit.
+
+  python -m schedulers fit --data digits --scheduler plms --steps 4,5,6,8 --out tables.json
 """
 
 
@@ -96,28 +113,41 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m schedulers", description=_DESCRIPTION, formatter_class=raw
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,show}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,show,fit}")
     comparison = commands.add_parser("compare", description=_COMPARE, formatter_class=raw)
     comparison.set_defaults(run=_compare)
     comparison.add_argument(
-        "--data",
-        default="power-law",
-        metavar="digits|power-law|FILE.npy",
-        help="digits: scikit-learn's 8x8 images; power-law: the spectrum of natural images, 1/f^2 "
-        "over 32x32 frequencies; FILE.npy: an array whose axis 0 counts the samples; uint8 is "
-        "scaled from 0..255 to -1..1 (default: power-law)",
+        "--steps", default="5,10,20,50", help="numbers of steps, with commas (default: 5,10,20,50)"
     )
     comparison.add_argument(
-        "--steps", default="5,10,20,50", help="numbers of steps, with commas (default: 5,10,20,50)"
+        "--tables", metavar="FILE.json", help="a fitted scheduler, to be compared with the others"
     )
     comparison.add_argument(
         "--plot", metavar="FILE.png", help="also draw a plot, as PNG, PDF or SVG; needs matplotlib"
     )
     show = commands.add_parser("show", description=_SHOW, formatter_class=raw)
     show.set_defaults(run=_show)
-    show.add_argument("method", choices=METHODS, help="the scheduler")
-    show.add_argument("--steps", type=int, default=10, help="number of steps (default: 10)")
-    for command in (comparison, show):
+    show.add_argument(
+        "method", metavar="METHOD|FILE.json", help=f"the scheduler: {', '.join(METHODS)}; or a file"
+    )
+    show.add_argument("--steps", type=int, help="number of steps (default: 10; of a file: all)")
+    fit = commands.add_parser("fit", description=_FIT, formatter_class=raw)
+    fit.set_defaults(run=_fit)
+    fit.add_argument(
+        "--scheduler", choices=METHODS, default="plms", help="whose levels (default: plms)"
+    )
+    fit.add_argument("--steps", default="4,5,6,8", help="numbers of steps (default: 4,5,6,8)")
+    fit.add_argument("--out", metavar="FILE.json", required=True, help="the file to write")
+    for command in (comparison, fit):
+        command.add_argument(
+            "--data",
+            default="power-law",
+            metavar="digits|power-law|FILE.npy",
+            help="digits: scikit-learn's 8x8 images; power-law: the spectrum of natural images, "
+            "1/f^2 over 32x32 frequencies; FILE.npy: an array whose axis 0 counts the samples; "
+            "uint8 is scaled from 0..255 to -1..1 (default: power-law)",
+        )
+    for command in (comparison, show, fit):
         command.add_argument(
             "--schedule",
             choices=SCHEDULES,
@@ -142,6 +172,8 @@ def _compare(options: argparse.Namespace) -> str:
         _check_picture(Path(options.plot))
     data, schedule = _data(options.data), SCHEDULES[options.schedule]()
     makes = {name: make(schedule, spacing=options.spacing) for name, make in METHODS.items()}
+    if options.tables is not None:
+        makes[Path(options.tables).name] = sc.FittedScheduler.load(options.tables)
     found = compare(makes, data, steps)
     if options.plot is not None:
         axes = found.plot()
@@ -160,8 +192,47 @@ def _check_picture(path: Path) -> None:
 
 
 def _show(options: argparse.Namespace) -> str:
-    scheduler = METHODS[options.method](SCHEDULES[options.schedule](), spacing=options.spacing)
-    return str(scheduler.tableau(options.steps))
+    if options.method.endswith(".json"):
+        fitted = sc.FittedScheduler.load(options.method)
+        steps = options.steps
+        tables = fitted.tables if steps is None else [fitted.tableau(steps)]
+        report = [] if fitted.report is None else [str(fitted.report)]
+        return "\n\n".join([*report, *map(str, tables)])
+    method = _checks.choice("METHOD", options.method, METHODS)
+    scheduler = METHODS[method](SCHEDULES[options.schedule](), spacing=options.spacing)
+    return str(scheduler.tableau(10 if options.steps is None else options.steps))
+
+
+def _fit(options: argparse.Namespace) -> str:
+    counts, data = _numbers(options.steps), _data(options.data)
+    if not Path(options.out).parent.is_dir():
+        raise ValueError(f"--out must be in a folder that exists, got {options.out!r}")
+    scheduler = METHODS[options.scheduler](SCHEDULES[options.schedule](), spacing=options.spacing)
+    rows, tables = [["steps", "before", "after", "sigmas"]], []
+    for steps in _with_progress(counts):
+        sigmas = levels(scheduler, data, steps)
+        tables.append(scheduler.tableau(sigmas=sigmas))
+        errors = (
+            wasserstein2(output_law(scheduler, data, **run), data)
+            for run in ({"steps": steps}, {"sigmas": sigmas})
+        )
+        shown = " ".join(f"{sigma:.4g}" for sigma in sigmas)
+        rows.append([str(steps), *(f"{error:.4g}" for error in errors), shown])
+    fitted = sc.FittedScheduler(
+        scheduler.schedule, prediction_type=scheduler.prediction_type, tables=tables
+    )
+    fitted.save(options.out)
+    head = f"2-Wasserstein distance to the data of {options.scheduler}, on {options.spacing}"
+    return f"{head}, and on fitted levels:\n\n" + "\n".join(table(rows))
+
+
+def _with_progress(counts: list[int]) -> Iterable[int]:
+    """Return the numbers, with a progress bar where tqdm is installed."""
+    try:
+        bar: Iterable[int] = progress_bar()(counts)
+    except ImportError:
+        return counts
+    return bar
 
 
 def _numbers(text: str) -> list[int]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine import arrays
 from schedulers.engine.parameterization import PREDICTION_TYPES, coefficients
 from schedulers.engine.tableau import Tableau
 from schedulers.schedules.base import NoiseSchedule
@@ -69,15 +70,18 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
         raise TypeError(f"x must be an array, got {_checks.shown(x)}")
     if len(x.shape) == 0:
         raise ValueError("x must have its samples along axis 0, got a single number")
+    t = _one_number(t)
     dtype = getattr(x, "dtype", None) if dtype is None else dtype
-    if "int" in str(dtype) and t != int(t):
-        raise ValueError(
-            f"t must be a whole number for dtype {dtype}, got {t!r}: use a grid of whole times, "
-            f"such as spacing 'trailing', or a floating dtype"
-        )
     n = (x.shape[0],)
     if isinstance(x, np.ndarray):
-        return np.full(n, t, dtype)
+        dtype = _numeric(dtype)
+        if dtype.kind in "iu":
+            t = _whole(t, dtype)
+            if not np.iinfo(dtype).min <= t <= np.iinfo(dtype).max:
+                raise ValueError(f"t must be a number that dtype {dtype} holds, got {t!r}")
+        return arrays.SILENT.copy().run(np.full, n, t, dtype)
+    if "int" in str(dtype):
+        t = _whole(t, dtype)
     if hasattr(x, "new_full"):  # PyTorch
         return x.new_full(n, t, dtype=dtype)
     if hasattr(x, "__array_namespace__"):
@@ -135,11 +139,16 @@ class Guided:
             return self.conditional(x, t)
         if self.scale == 0.0:
             return self.unconditional(x, t)
+        arrays.check_floats("x", x)
         # The second network gets x as it was, and may write its output over the first one's.
-        towards = self.conditional(x * 1.0, t) * self.scale
+        towards = self.conditional(x * 1.0, t)
+        _check_floats("the conditional output", towards)
+        with np.errstate(over="ignore", invalid="ignore"):
+            towards = towards * self.scale
         away = self.unconditional(x, t)
-        _check_shape("the unconditional output", away, towards)
-        return towards + away * (1.0 - self.scale)
+        _check_output("the unconditional output", away, towards)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return towards + away * (1.0 - self.scale)
 
 
 @dataclass(frozen=True)
@@ -211,6 +220,7 @@ class CFGPlusPlus:
 
     def __call__(self, x: Array, t: float) -> Array:
         """Return the output guided for the row at this time."""
+        arrays.check_floats("x", x)
         return Guided(self.conditional, self.unconditional, self.guidance(t))(x, t)
 
     def guidance(self, t: float) -> float:
@@ -238,11 +248,12 @@ class CFGPlusPlus:
         >>> [round(guided.guidance(t), 6) for t in (4.0, 3.0)]
         [2.4, 0.6]
         """
+        time = _one_number(t)
         for stage in self.tableau.stages:
-            if stage.level.t == t:
+            if stage.level.t == time:
                 (_, alpha, sigma), (a, *_), (b, *_) = stage.level, stage.a, stage.b
                 return self.scale * a / (a - b * alpha / sigma)
-        raise ValueError(f"t must be a time of the tableau's run, got {t!r}")
+        raise ValueError(f"t must be a time of the tableau's run, got {_checks.shown(t)}")
 
 
 class Scales(NamedTuple):
@@ -307,7 +318,7 @@ class VE:
     def __call__(self, sigma: float) -> Scales:
         """Return the scales at a Karras sigma, which must be above 0."""
         _checks.real("sigma", sigma, above=0.0)
-        return Scales(1.0, sigma, 1.0, math.log(0.5 * sigma))
+        return Scales(1.0, sigma, 1.0, math.log(sigma) - math.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -406,11 +417,12 @@ class Preconditioned:
 
     def __call__(self, x: Array, t: Array) -> Array:
         """Return D, the denoised estimate."""
+        arrays.check_floats("x", x)
         t = _one_time(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         if not (alpha > 0.0 and sigma > 0.0):
             raise ValueError(
-                f"t must be a time with alpha and sigma above 0, got {t!r} with "
+                f"t must be a time with alpha and sigma above 0, got {_checks.shown(t)} with "
                 f"alpha = {alpha:g} and sigma = {sigma:g}"
             )
         scales = self.scales(sigma / alpha)
@@ -420,20 +432,55 @@ class Preconditioned:
                 f"got {_checks.shown(scales)}"
             )
         c_skip, c_out, c_in, c_noise = scales
-        output = self.network(x * (c_in / alpha), per_sample(c_noise, x))
-        _check_shape("the network's output", output, x)
-        return x * (c_skip / alpha) + output * c_out
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled, kept = x * (c_in / alpha), x * (c_skip / alpha)
+        output = self.network(scaled, per_sample(c_noise, x))
+        _check_output("the network's output", output, x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return kept + output * c_out
+
+
+def _one_number(t: Any) -> float:
+    """Return a time as a Python number, an integer as an int."""
+    if type(t) is float:
+        return _checks.real("t", t)
+    if isinstance(t, (int, np.integer)) and not isinstance(t, bool) and abs(int(t)) < 2**53:
+        return int(t)
+    if hasattr(t, "item") and getattr(t, "shape", None) == ():
+        t = t.item()
+    return _checks.real("t", t)
+
+
+def _whole(t: float, dtype: Any) -> int:
+    """Return a time as an int, or refuse it."""
+    if t != int(t):
+        raise ValueError(
+            f"t must be a whole number for dtype {dtype}, got {t!r}: use a grid of whole times, "
+            f"such as spacing 'trailing', or a floating dtype"
+        )
+    return int(t)
+
+
+def _numeric(dtype: Any) -> np.dtype[Any]:
+    """Return a NumPy dtype of real numbers."""
+    try:
+        made: np.dtype[Any] = np.dtype(dtype)
+    except Exception:  # what NumPy raises depends on what it tried
+        made = np.dtype(object)
+    if made.kind not in "iuf" and made.name != "bfloat16":
+        raise TypeError(f"dtype, or that of x, must be of real numbers, got {_checks.shown(dtype)}")
+    return made
 
 
 def _one_time(t: Array) -> Any:
-    if len(getattr(t, "shape", ())) == 0:
-        return t
+    if len(getattr(t, "shape", ())) != 1:
+        return _one_number(t)
     times: list[float] = t.tolist()
-    if len(set(times)) != 1:
-        raise ValueError(
-            f"t must be one time, or the same time for every sample, got {_checks.shown(times)}"
-        )
-    return times[0]
+    if len(set(times)) == 1:
+        return _one_number(times[0])
+    raise ValueError(
+        f"t must be one time, or the same time for every sample, got {_checks.shown(times)}"
+    )
 
 
 def _check_schedule(schedule: object) -> None:
@@ -441,9 +488,15 @@ def _check_schedule(schedule: object) -> None:
         raise TypeError(f"schedule must be a NoiseSchedule, got {_checks.shown(schedule)}")
 
 
-def _check_shape(name: str, array: Array, like: Array) -> None:
+def _check_output(name: str, array: Array, like: Array) -> None:
     if tuple(getattr(array, "shape", ())) != tuple(like.shape):
         raise ValueError(
             f"{name} must have shape {tuple(like.shape)}, "
             f"got {tuple(array.shape) if hasattr(array, 'shape') else _checks.shown(array)}"
         )
+    _check_floats(name, array)
+
+
+def _check_floats(name: str, array: Array) -> None:
+    if not isinstance(array, np.floating):  # what NumPy makes of arrays without axes
+        arrays.check_floats(name, array)

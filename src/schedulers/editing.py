@@ -228,14 +228,26 @@ def _check_scheduler(scheduler: object) -> None:
         raise TypeError(f"scheduler must be a Scheduler, got {_checks.shown(scheduler)}")
 
 
+def _is_boolean(mask: Any) -> bool:
+    """Whether a mask is an array of truth values, or such lists."""
+    if isinstance(mask, (list, tuple)):
+        return bool(mask) and all(map(_is_boolean, mask))
+    if isinstance(mask, np.ndarray):
+        return mask.dtype.kind == "b" and not isinstance(mask, np.ma.MaskedArray)
+    return isinstance(mask, (bool, np.bool_))
+
+
 def _like(name: str, array: Array, x: Array) -> Array:
     """Check an array that broadcasts to x; return it as floats of its own library."""
     if isinstance(x, np.ndarray):
-        if np.asarray(array).dtype.kind == "b":
+        if name == "mask" and _is_boolean(array):
             array = np.asarray(array) * 1.0
-        array = _checks.array(name, array).astype(x.dtype)
+        array = cast(_checks.array(name, array), x.dtype)
     elif not hasattr(array, "shape") or isinstance(array, (np.ndarray, np.generic)):
         raise TypeError(f"{name} must be of the library of x_T, got {type(array).__name__}")
+    elif not (name == "mask" and "bool" in str(array.dtype)):
+        arrays.check_floats(name, array)
+        arrays.check_finite(name, array)
     try:
         fits = np.broadcast_shapes(tuple(array.shape), tuple(x.shape)) == tuple(x.shape)
     except ValueError:

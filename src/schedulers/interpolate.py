@@ -125,9 +125,12 @@ def _angle(x: Array, y: Array) -> float:
         x, y = x.astype(np.float64), y.astype(np.float64)
     lengths = []
     for name, vector in (("x", x), ("y", y)):
-        lengths.append(math.sqrt(float((vector * vector).sum())))
+        with np.errstate(over="ignore"):
+            lengths.append(math.sqrt(float((vector * vector).sum())))
         if lengths[-1] == 0.0:
             raise ValueError(f"{name} must not be 0 everywhere: it has no direction")
+        if lengths[-1] == math.inf:
+            raise ValueError(f"{name} must have a length that its precision holds")
     x, y = x * (1.0 / lengths[0]), y * (1.0 / lengths[1])
     apart, together = (math.sqrt(float(((x + y * s) * (x + y * s)).sum())) for s in (-1.0, 1.0))
     if together < 1e-6:
@@ -137,7 +140,12 @@ def _angle(x: Array, y: Array) -> float:
 
 def _mixed(x: Array, y: Array, a: Any, b: Any, dtype: Any) -> Array:
     """Weighted sum of x and y, or one for each weight along a new axis 0."""
-    if a.ndim == 0:
-        return cast(weighted_sum([(float(a), x), (float(b), y)]), dtype)
-    a, b = (arrays.per_sample(weight, x[None]) for weight in (a, b))
-    return cast(a * x[None] + b * y[None], dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if a.ndim == 0:
+            mixed = weighted_sum([(float(a), x), (float(b), y)])
+        else:
+            a, b = (arrays.per_sample(weight, x[None]) for weight in (a, b))
+            mixed = a * x[None] + b * y[None]
+    mixed = cast(mixed, dtype)
+    arrays.check_finite(f"x and y mixed by weight, in their dtype, {dtype},", mixed)
+    return mixed

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
-from math import hypot
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 # Tableaus that a scheduler keeps.
 _KEPT_TABLEAUS = 32
+# Elements of a sample: 256 GiB in float64.
+_LARGEST = 2**35
 
 
 @dataclass(frozen=True)
@@ -175,12 +177,12 @@ class Scheduler(ABC):
         counted = type(steps) is int and timesteps is None and sigmas is None
         if counted and steps in self._tableaus:
             return self._tableaus[steps]
-        levels = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
+        levels = self._levels(steps, timesteps, sigmas)
         key = steps if counted else levels
         made = self._tableaus.get(key)
         if made is None:
             check_defined(self.prediction_type, levels[0])
-            made = Tableau(self._method, levels, tuple(self.stages(levels)), self.entry(levels))
+            made = Tableau(self._method, levels, *self._rows(levels))
             if len(self._tableaus) >= _KEPT_TABLEAUS:
                 self._tableaus.clear()
             self._tableaus[key] = made
@@ -231,9 +233,10 @@ class Scheduler(ABC):
         """
         carried, dtype = self._checked_sample("x_T", x_T)
         state = State.first(self.tableau(steps, timesteps=timesteps, sigmas=sigmas), carried, dtype)
-        if rng is None:
+        weighs_noise = bool(state.tableau.entry[1])
+        if rng is None and (state.entered or weighs_noise):
             return state
-        noise = Noise.bind(rng, carried, drawn=not state.entered)
+        noise = Noise.bind(rng, carried, drawn=weighs_noise)
         return state if state.entered else _enter(state, noise)
 
     def update(
@@ -277,7 +280,11 @@ class Scheduler(ABC):
         keep_denoised = _checks.boolean("keep_denoised", keep_denoised)
         drawn = bool(state.tableau.stages[state.index].c)
         noise = Noise.bind(rng, state.carried, drawn=drawn)
-        return self._take(output, state, noise, keep_denoised)
+        try:
+            return self._take(output, state, noise, keep_denoised)
+        except ValueError:
+            state.check_finite()  # no model has an answer to infinity
+            raise
 
     def step(self, denoiser: Denoiser, state: State, rng: RandomSource = None) -> State:
         """Take one whole step, or what is left of one.
@@ -407,7 +414,7 @@ class Scheduler(ABC):
         _checks.function("denoiser", denoiser, "(x, t)")
         if callback is not None:
             _checks.function("callback", callback, "(state)")
-        bar = _progress_bar() if _checks.boolean("progress", progress) else None
+        bar = progress_bar() if _checks.boolean("progress", progress) else None
         state = self.init(x_T, steps, timesteps=timesteps, sigmas=sigmas)
         noise = Noise.bind(rng, state.carried, drawn=state.tableau.draws_noise)
         states = self._iterate(denoiser, state, noise, keep_denoised=callback is not None)
@@ -535,22 +542,28 @@ class Scheduler(ABC):
         if callable(source):
             raise TypeError(
                 f"rng must be a seed, a Generator, a BrownianPath or None here, not a function, "
-                f"which needs an array to take the shape of; got {rng!r}"
+                f"which needs an array to take the shape of; got {_checks.shown(rng)}"
             )
         dimensions = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         dimensions = tuple(_checks.integer("shape", n, at_least=0) for n in dimensions)
+        if math.prod(dimensions) > _LARGEST:
+            raise ValueError(
+                f"shape must be of at most {_LARGEST} elements, got {_checks.shown(shape)}"
+            )
         try:
             arrays.check_floating("dtype", np.dtype(dtype))
         except TypeError:
             raise TypeError(
-                f"dtype must be a floating dtype, such as float32, got {dtype!r}"
+                f"dtype must be a floating dtype, such as float32, got {_checks.shown(dtype)}"
             ) from None
-        first = run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)[0]
+        first = self._levels(steps, timesteps, sigmas)[0]
         if isinstance(source, Seeded):
             source.check_shape(dimensions)
         scale = first.sigma
         if data_std is not None:
-            scale = hypot(scale, first.alpha * _checks.real("data_std", data_std, at_least=0.0))
+            scale = math.hypot(
+                scale, first.alpha * _checks.real("data_std", data_std, at_least=0.0)
+            )
         elif _much_data(first) and _much_data(*self.schedule.levels([self.schedule.t_max])):
             warnings.warn(
                 f"the schedule ends far from alpha = 0: the run begins at alpha = "
@@ -561,8 +574,13 @@ class Scheduler(ABC):
                 stacklevel=2,
             )
         stepped = arrays.stepping(np.dtype(dtype))
-        z = normal(source, START, dimensions, stepped)
-        return np.asarray(scale * z).astype(dtype, copy=False)
+        try:
+            z = normal(source, START, dimensions, stepped)
+        except MemoryError as error:
+            raise ValueError(f"shape must be one that memory holds: {error}") from None
+        noise = cast(np.asarray(scale * z), np.dtype(dtype))
+        arrays.check_finite(f"noise of sigma={scale:g} in dtype {np.dtype(dtype)}", noise)
+        return noise
 
     def add_noise(
         self, x_0: Array, t: ArrayLike, *, noise: Array | None = None, rng: RandomSource = None
@@ -607,15 +625,38 @@ class Scheduler(ABC):
         if noise is None:
             noise = Noise.bind(rng, carried).draw(ADDED)
         elif rng is not None:
-            raise ValueError(f"noise and rng must not both be given, got rng={rng!r}")
+            raise ValueError(f"noise and rng must not both be given, got rng={_checks.shown(rng)}")
         else:
             noise, _ = arrays.sample("noise", noise)
             if noise.shape != carried.shape:
                 raise ValueError(f"noise must have shape {carried.shape}, got {noise.shape}")
-        if np.ndim(alpha):
-            alpha, sigma = (arrays.per_sample(scale, carried) for scale in (alpha, sigma))
-            return cast(alpha * carried + sigma * noise, dtype)
-        return cast(weighted_sum([(alpha, carried), (sigma, noise)]), dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.ndim(alpha):
+                alpha, sigma = (arrays.per_sample(scale, carried) for scale in (alpha, sigma))
+                noised = alpha * carried + sigma * noise
+            else:
+                noised = weighted_sum([(alpha, carried), (sigma, noise)])
+        noised = cast(noised, dtype)
+        arrays.check_finite(f"x_0 at t, in its dtype, {dtype},", noised)
+        return noised
+
+    def _rows(self, levels: tuple[Level, ...]) -> tuple[tuple[Stage, ...], tuple[float, float]]:
+        """Return the method's rows and its entry."""
+        try:
+            return tuple(self.stages(levels)), self.entry(levels)
+        except ArithmeticError as error:
+            options = {field.name: getattr(self, field.name) for field in fields(self)[4:]}
+            raise ValueError(
+                f"levels and options of {type(self).__name__} must give weights that float64 "
+                f"holds, got sigmas from {levels[0].karras:g} to {levels[-1].karras:g} and "
+                f"{_checks.shown(options)}: {error}"
+            ) from error
+
+    def _levels(
+        self, steps: int | None, timesteps: ArrayLike | None, sigmas: ArrayLike | None
+    ) -> tuple[Level, ...]:
+        """Return the levels of a run, of which exactly one of the arguments is given."""
+        return run_levels(self.schedule, self.spacing, steps, timesteps, sigmas)
 
     @cached_property
     def _tableaus(self) -> dict[int | tuple[Level, ...] | None, Tableau]:
@@ -630,7 +671,7 @@ class Scheduler(ABC):
         """Check a sample that a run begins with; return a copy to step, and its dtype."""
         carried, dtype = arrays.sample(name, x)
         if isinstance(self.threshold, DynamicThreshold):
-            self.threshold.check(carried)
+            self.threshold.check(name, carried)
         return carried, dtype
 
     def _check_state(self, state: State) -> None:
@@ -659,7 +700,11 @@ class Scheduler(ABC):
         ended = False
         while not ended:
             ended = state.tableau.stages[state.index].ends_step
-            state = self._take(denoiser(lent(state), state.t), state, noise, keep_denoised)
+            try:
+                state = self._take(denoiser(lent(state), state.t), state, noise, keep_denoised)
+            except ValueError:
+                state.check_finite()  # no model has an answer to infinity
+                raise
         return state
 
     def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
@@ -671,7 +716,9 @@ class Scheduler(ABC):
         if stage.c:
             assert noise is not None
             fresh = stage.c, noise.draw(stage_place(index, state.tableau.spans[index]))
-        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
+        return arrays.SILENT.copy().run(
+            advance, state, output, self.prediction_type, self.threshold, fresh, keep_denoised
+        )
 
     @property
     def _method(self) -> str:
@@ -691,10 +738,12 @@ def _enter(state: State, noise: Noise | None) -> State:
     if c:
         assert noise is not None
         terms.append((c, noise.draw(ENTRY)))
-    return replace(state, carried=weighted_sum(terms), entered=True)
+    carried = arrays.SILENT.copy().run(weighted_sum, terms)
+    return replace(state, carried=carried, entered=True)
 
 
-def _progress_bar() -> Any:
+def progress_bar() -> Any:
+    """Return the function that shows a progress bar over an iterable."""
     try:
         from tqdm import tqdm
     except ImportError:

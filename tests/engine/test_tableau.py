@@ -109,7 +109,7 @@ def test_schedulers_without_history_hold_none():
 def test_a_weighted_sum_is_one_and_writes_to_none_of_its_terms(weights):
     arrays = [np.full(3, float(i + 1)) for i in range(len(weights))]
     weights[0] = 1.0
-    total = weighted_sum(zip(weights, arrays, strict=True))
+    total = weighted_sum(list(zip(weights, arrays, strict=True)))
     np.testing.assert_allclose(total, sum(w * (i + 1) for i, w in enumerate(weights)) * np.ones(3))
     assert not any(np.shares_memory(total, array) for array in arrays)
     assert [array[0] for array in arrays] == [i + 1 for i in range(len(weights))]

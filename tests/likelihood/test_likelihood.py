@@ -716,7 +716,7 @@ def test_bad_arguments_of_the_bound_are_refused(change, error, message):
         ({"x": [0.0]}, TypeError, "x must be an ndarray of floats, got [0.0]"),
         ({"x": np.zeros(2, np.float16)}, TypeError, "x must have dtype float32 or float64"),
         ({"x": np.full(2, np.nan)}, ValueError, "x must be finite"),
-        ({"t_from": 2.0}, ValueError, "timesteps must lie in [0, 1]"),
+        ({"t_from": 2.0}, ValueError, "t_from must lie in [0, 1]"),
         ({"t_from": "0"}, TypeError, "t_from must be a real number, got '0'"),
         ({"t_to": 0.1}, ValueError, "t_from must be at a lower noise level than t_to"),
         ({"prediction_type": "x"}, ValueError, "prediction_type must be one of"),
@@ -740,7 +740,7 @@ def test_bad_arguments_of_the_bound_are_refused(change, error, message):
         ({"rng": "x"}, TypeError, "rng must be"),
         ({"x": np.zeros(2, np.longdouble)}, TypeError, "x must have a dtype of at most float64"),
         ({"jvp": 1}, TypeError, "jvp must be a callable (x, t, v), got 1"),
-        ({"tolerance": 0.0}, ValueError, "tolerance must be above 0"),
+        ({"tolerance": 0.0}, ValueError, "tolerance must be at least 1e-30"),
         (
             {"denoiser": lambda x, t: x[:, :1]},
             ValueError,

@@ -152,10 +152,14 @@ def compare(
             f"got {_checks.shown(schedulers)}"
         )
     if not named:
-        raise ValueError(f"schedulers must be at least one, got {schedulers!r}")
-    for name in named:
+        raise ValueError(f"schedulers must be at least one, got {_checks.shown(schedulers)}")
+    for name, scheduler in named.items():
+        if not isinstance(scheduler, Scheduler):
+            raise TypeError(f"schedulers must be Schedulers, got {_checks.shown(scheduler)}")
         if not isinstance(name, str):
-            raise TypeError(f"schedulers must have names that are strings, got {name!r}")
+            raise TypeError(
+                f"schedulers must have names that are strings, got {_checks.shown(name)}"
+            )
     counts = numbers_of_steps(steps)
     laws = [[output_law(scheduler, data, n) for n in counts] for scheduler in named.values()]
     return Comparison(

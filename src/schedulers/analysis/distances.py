@@ -87,14 +87,16 @@ def kl_divergence(p: Gaussian, q: Gaussian) -> float:
     2.0000
     """
     _check_pair(p, q)
-    axes = np.eye(p.mean.size) if q._basis is None else q._basis
-    off = axes.T @ (p.mean - q.mean).reshape(-1)
+    off = (p.mean - q.mean).reshape(-1)
+    if q._basis is not None:
+        off = q._basis.T @ off
     own, others = _variances(p), _variances(q)
     inside = others > 0.0
     if _share_axes(p, q):
         outside = own[~inside]
         excess, ratios = (own - others)[inside] / others[inside], own[inside] / others[inside]
     else:
+        axes = np.eye(p.mean.size) if q._basis is None else q._basis
         difference = axes.T @ (matrix(p) - matrix(q)) @ axes
         outside = difference[np.ix_(~inside, ~inside)]
         roots = np.sqrt(others[inside])

@@ -17,7 +17,6 @@ the tableau gives every gain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -187,11 +186,11 @@ def along_axes(law: Gaussian, values: Floats) -> Floats:
     return np.broadcast_to(values, law.event_shape or (1,)).reshape(-1)
 
 
-def numbers_of_steps(steps: object) -> tuple[int, ...]:
+def numbers_of_steps(steps: Any) -> tuple[int, ...]:
     """Check a sequence of numbers of steps: at least one, rising."""
-    if not isinstance(steps, Iterable) or isinstance(steps, str):
+    if not np.iterable(steps) or isinstance(steps, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"steps must be a sequence of integers, got {_checks.shown(steps)}")
-    counts = tuple(_checks.integer("steps", n, at_least=1) for n in steps)
+    counts = tuple(_checks.count("steps", n) for n in steps)
     if not counts or list(counts) != sorted(set(counts)):
         raise ValueError(f"steps must be rising numbers, got {_checks.shown(steps)}")
     return counts
@@ -222,12 +221,16 @@ def _linear_tableau(
         raise TypeError(f"scheduler must be a Scheduler, got {_checks.shown(scheduler)}")
     if scheduler.threshold is not None:
         raise ValueError(
-            f"scheduler must have no threshold, which is not linear, got {scheduler.threshold!r}"
+            f"scheduler must have no threshold, which is not linear, "
+            f"got {_checks.shown(scheduler.threshold)}"
         )
     tableau = scheduler.tableau(steps, timesteps=timesteps, sigmas=sigmas)
+    first = tableau.levels[0]
+    if not first.sigma < 1e150:
+        raise ValueError(f"sigmas must have squares that float64 holds, got one of {first.sigma:g}")
     if isinstance(scheduler, DDPM) and scheduler.learns_variance:
         raise ValueError(
-            f"scheduler must have noise of a known scale, got a learned variance: {scheduler!r}"
+            "scheduler must have noise of a known scale, got one with a learned variance"
         )
     return tableau
 

@@ -41,8 +41,10 @@ def power_law(side: int, variance: float = 0.25) -> Gaussian:
     >>> power_law(2, variance=1.0).cov.round(3)
     array([1.143, 1.143, 1.143, 0.571])
     """
-    side = _checks.integer("side", side, at_least=1)
-    variance = _checks.real("variance", variance, above=0.0)
+    side = _checks.between("side", side, 1, 4096)
+    variance = _checks.real("variance", variance, above=0.0, at_most=1e290)
+    if variance < 1e-290:
+        raise ValueError(f"variance must be at least 1e-290, got {variance:g}")
     f = np.hypot(*np.meshgrid(*[np.fft.fftfreq(side, 1.0 / side)] * 2)).reshape(-1)
     spectrum = 1.0 / np.maximum(f, 1.0) ** 2
     return Gaussian(np.zeros(f.size), variance * spectrum / spectrum.mean())

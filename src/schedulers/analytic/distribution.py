@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine import arrays
 from schedulers.engine.parameterization import PREDICTION_TYPES, UNDEFINED_AT_ALPHA_0, predicted
 from schedulers.schedules.base import NoiseSchedule
 
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from schedulers.engine.noise import RNG
 
     Floats = NDArray[np.float64]
+
+# Sigmas whose squares float64 holds, with all of their digits.
+_SMALLEST = 1e-150
+# Elements of samples: 256 GiB in float64.
+_LARGEST = 2**35
 
 
 class Distribution(ABC):
@@ -79,20 +87,7 @@ class Distribution(ABC):
         check_schedule(schedule)
         _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
 
-        def model(x: Any, t: float) -> Any:
-            alpha, sigma = scales(schedule, t)
-            if sigma == 0.0 or (alpha == 0.0 and prediction_type in UNDEFINED_AT_ALPHA_0):
-                raise ValueError(
-                    f"t must be above the clean level, and where alpha is 0 prediction_type must "
-                    f"not be 'epsilon' or 'score', got t={t!r} and {prediction_type!r}"
-                )
-            values = self._values(x)
-            denoised, noise = self._posterior(values, alpha, sigma)
-            p, q = predicted(prediction_type, alpha, sigma)
-            output = p * denoised + q * noise
-            return np.asarray(output).astype(x.dtype)
-
-        return model
+        return _Denoiser(self, schedule, prediction_type)
 
     def marginal(self, schedule: NoiseSchedule, t: float) -> Distribution:
         """Distribution of x_t = alpha(t) x_0 + sigma(t) eps.
@@ -147,7 +142,7 @@ class Distribution(ABC):
         >>> print(Gaussian(mean=np.zeros(2), cov=1.0).log_prob(np.zeros((3, 2))).round(4))
         [-1.8379 -1.8379 -1.8379]
         """
-        return self._log_prob(self._values(x))
+        return returned(lambda: self._log_prob(self._values(x)))
 
     def score(self, x: Any) -> Any:
         """Gradient of the log density, in the shape and dtype of `x`.
@@ -160,7 +155,7 @@ class Distribution(ABC):
         >>> Gaussian(mean=1.0, cov=4.0).score(np.array([3.0]))
         array([-0.5])
         """
-        return np.asarray(self._score(self._values(x))).astype(x.dtype)
+        return returned(lambda: self._score(self._values(x)), x)
 
     def sample(self, n: int, rng: RNG = None) -> Floats:
         """Draw samples from the distribution.
@@ -188,7 +183,12 @@ class Distribution(ABC):
         (5, 2, 3)
         """
         generator = np.random.default_rng(_checked(rng))
-        return self._sample(_checks.integer("n", n, at_least=0), generator)
+        most = _LARGEST // max(math.prod(self.event_shape), 1)
+        try:
+            samples: Floats = self._sample(_checks.between("n", n, 0, most), generator)
+        except MemoryError as error:
+            raise ValueError(f"n must be of samples that memory holds: {error}") from None
+        return samples
 
     def _density_variances(self) -> Floats:
         if np.any(self._variances == 0.0):
@@ -200,17 +200,58 @@ class Distribution(ABC):
     def _values(self, x: Any) -> Floats:
         if not isinstance(x, np.ndarray) or (x.dtype.kind != "f" and x.dtype.name != "bfloat16"):
             raise TypeError(f"x must be an ndarray of floats, got {_checks.shown(x)}")
+        arrays.check_floats("x", x)
         n = len(self.event_shape)
         if x.ndim < n or x.shape[x.ndim - n :] != self.event_shape:
             event = ", ".join(map(str, self.event_shape))
             raise ValueError(f"x must have shape (..., {event}), got {x.shape}")
-        return x.astype(np.float64)
+        values: Floats = arrays.cast(x, np.dtype(np.float64))
+        arrays.check_finite("x", values)
+        return values
+
+
+@dataclass(frozen=True)
+class _Denoiser:
+    """The exact model of a distribution; it can be pickled."""
+
+    data: Distribution
+    schedule: NoiseSchedule
+    prediction_type: str
+
+    def __call__(self, x: Any, t: float) -> Any:
+        alpha, sigma = scales(self.schedule, t)
+        if sigma == 0.0 or (alpha == 0.0 and self.prediction_type in UNDEFINED_AT_ALPHA_0):
+            raise ValueError(
+                f"t must be above the clean level, and where alpha is 0 prediction_type must "
+                f"not be 'epsilon' or 'score', got t={t!r} and {self.prediction_type!r}"
+            )
+        values = self.data._values(x)
+        p, q = predicted(self.prediction_type, alpha, sigma)
+
+        def output() -> Floats:
+            denoised, noise = self.data._posterior(values, alpha, sigma)
+            return p * denoised + q * noise
+
+        return returned(output, x)
+
+
+def returned(compute: Callable[[], Any], x: Any = None) -> Any:
+    """Compute what a function of x returns, in the dtype of `x` if that is given.
+
+    What overflows for an x that is too far away is refused.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(compute())
+    if x is not None:
+        values = arrays.cast(values, x.dtype)
+    arrays.check_finite(f"the result for x, in dtype {values.dtype},", values)
+    return values
 
 
 def check_schedule(schedule: NoiseSchedule) -> None:
     """Raise TypeError unless `schedule` is a NoiseSchedule."""
     if not isinstance(schedule, NoiseSchedule):
-        raise TypeError(f"schedule must be a NoiseSchedule, got {schedule!r}")
+        raise TypeError(f"schedule must be a NoiseSchedule, got {_checks.shown(schedule)}")
 
 
 def scales(schedule: NoiseSchedule, t: float, name: str = "t") -> tuple[float, float]:
@@ -218,8 +259,13 @@ def scales(schedule: NoiseSchedule, t: float, name: str = "t") -> tuple[float, f
     time = schedule._checked(t, name)
     if time.ndim:
         raise ValueError(f"{name} must be a single time, got shape {time.shape}")
-    alpha, sigma = schedule._path(time)
-    return float(alpha), float(sigma)
+    alpha, sigma = map(float, schedule._path(time))
+    if not (sigma == 0.0 or _SMALLEST <= sigma <= 1.0 / _SMALLEST):
+        raise ValueError(
+            f"{name} must be a time whose sigma is 0 or from {_SMALLEST:g} to "
+            f"{1.0 / _SMALLEST:g}, so that float64 holds its square, got {sigma:g}"
+        )
+    return alpha, sigma
 
 
 def _checked(rng: RNG) -> RNG:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.analytic.distribution import Distribution, check_schedule, scales
+from schedulers.analytic.distribution import Distribution, check_schedule, returned, scales
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from schedulers.schedules.base import NoiseSchedule
 
     Floats = NDArray[np.float64]
+
+# Least variance: float64 holds its inverse, and products of it with the scales of a level.
+_SMALLEST = 1e-300
 
 
 class Gaussian(Distribution):
@@ -29,7 +32,8 @@ class Gaussian(Distribution):
     cov : float or array_like
         Covariance, positive semidefinite: a scalar (the same variance for all elements), an array
         of event_shape (one variance per element), or a matrix of shape (d, d), where d is the
-        number of elements of the event, in C order. A variance may be 0.
+        number of elements of the event, in C order. A variance may be 0. A matrix holds no variance
+        along a slanted axis that is below some 1e-16 of the largest: such a one counts as 0.
 
     Raises
     ------
@@ -62,16 +66,16 @@ class Gaussian(Distribution):
         self._variances = spread
         if full:
             if not np.allclose(spread, spread.T, rtol=1e-10, atol=1e-12 * np.abs(spread).max()):
-                raise ValueError(f"cov must be symmetric, got {cov!r}")
-            self._variances, self._basis = np.linalg.eigh(spread)
-            # For an eigenvalue of 0, eigh returns a rounding error of either sign.
-            largest = self._variances.max(initial=0.0)
-            rounding = np.finfo(np.float64).eps * centre.size * largest
-            self._variances[np.abs(self._variances) <= rounding] = 0.0
-            self._variances[(self._variances < 0.0) & (self._variances >= -1e-10 * largest)] = 0.0
-        if self._variances.min(initial=0.0) < 0.0:
+                raise ValueError(f"cov must be symmetric, got {_checks.shown(cov)}")
+            self._variances, self._basis = _axes(spread)
+        least = self._variances.min(initial=0.0)
+        if least < 0.0:
+            raise ValueError(f"cov must be positive semidefinite, got a variance of {least:g}")
+        outside = (self._variances < _SMALLEST) & (self._variances > 0.0)
+        if outside.any() or self._variances.max() > 1.0 / _SMALLEST:
             raise ValueError(
-                f"cov must be positive semidefinite, got a variance of {self._variances.min():g}"
+                f"cov must have variances of 0 or from {_SMALLEST:g} to {1.0 / _SMALLEST:g}, got "
+                f"one of {(self._variances[outside] if outside.any() else self._variances).max():g}"
             )
 
     @classmethod
@@ -185,11 +189,10 @@ class Gaussian(Distribution):
         if np.any(before._variances == 0.0):
             raise ValueError(
                 f"t_from must be above the clean level for a distribution with a variance of 0, "
-                f"got {t_from!r}"
+                f"got {_checks.shown(t_from)}"
             )
         gain = np.sqrt(after._variances / before._variances)
-        moved = after._mean + self._scaled(gain, self._values(x) - before._mean)
-        return np.asarray(moved).astype(x.dtype)
+        return returned(lambda: after._mean + self._scaled(gain, self._values(x) - before._mean), x)
 
     def _scaled(self, gain: Floats, x: Floats) -> Floats:
         """Multiply the components of x along the covariance's axes."""
@@ -199,7 +202,7 @@ class Gaussian(Distribution):
         return np.asarray(((rows @ self._basis) * gain) @ self._basis.T).reshape(x.shape)
 
     def _at(self, alpha: float, sigma: float) -> Gaussian:
-        return self._with(alpha * self._mean, alpha**2 * self._variances + sigma**2)
+        return self._with(alpha * self._mean, alpha**2 * self._variances + sigma * sigma)
 
     def _with(self, mean: Floats, variances: Floats) -> Gaussian:
         """Return a normal distribution with the same event shape and axes."""
@@ -209,7 +212,7 @@ class Gaussian(Distribution):
         return other
 
     def _posterior(self, x: Floats, alpha: float, sigma: float) -> tuple[Floats, Floats]:
-        total = alpha**2 * self._variances + sigma**2
+        total = alpha**2 * self._variances + sigma * sigma
         off = x - alpha * self._mean
         denoised = self._mean + self._scaled(alpha * self._variances / total, off)
         return denoised, self._scaled(sigma / total, off)
@@ -229,6 +232,34 @@ class Gaussian(Distribution):
     def _sample(self, n: int, rng: np.random.Generator) -> Floats:
         z = rng.standard_normal((n, *self.event_shape))
         return self._mean + self._scaled(np.sqrt(self._variances), z)
+
+
+def _axes(spread: Floats) -> tuple[Floats, Floats]:
+    """Return the variances along the axes of a covariance, and the axes.
+
+    `eigh` tells a variance to the rounding of the largest one. How many are 0 is seen where that
+    is not in the way: the correlations, whose elements are of one scale, have the same rank. Where
+    others are as small, the one-sided Jacobi method tells them by their own size (Drmač and
+    Veselić 2008), from a root of the covariance.
+    """
+    variances, basis = np.linalg.eigh(spread)
+    rounding = np.finfo(np.float64).eps * len(spread)
+    deviations = np.sqrt(np.maximum(np.diag(spread), 0.0))
+    scale = np.where(deviations > 0.0, deviations, 1.0)
+    shares, directions = np.linalg.eigh(spread / scale[:, None] / scale)
+    nonzero = shares > rounding * shares.max(initial=0.0)
+    zeros = np.count_nonzero(~nonzero)
+    if variances[0] < -1e-10 * variances[-1] or shares[0] < -1e-10 * shares[-1]:
+        return np.append(min(variances[0], shares[0]), variances[1:]), basis
+    variances[:zeros] = 0.0
+    if zeros < len(spread) and variances[zeros] <= rounding * variances[-1]:
+        from scipy.linalg.lapack import dgejsv
+
+        root = scale[:, None] * directions[:, nonzero] * np.sqrt(shares[nonzero])
+        sizes, basis, _, work, _, _ = dgejsv(root, joba=2, jobu=1, jobv=3, jobr=0, jobt=0, jobp=0)
+        variances[zeros:] = (sizes[::-1] * (work[0] / work[1])) ** 2
+        basis = basis[:, ::-1]
+    return variances, basis
 
 
 def _shrinkage(off: Floats, spread: Floats, average: float) -> float:

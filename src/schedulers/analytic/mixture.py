@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+# Standard deviations whose squares float64 holds, with all of their digits.
+_SMALLEST = 1e-150
+
 
 class GaussianMixture(Distribution):
     """Mixture of isotropic normal distributions.
@@ -42,14 +45,24 @@ class GaussianMixture(Distribution):
     def __init__(self, means: ArrayLike, std: ArrayLike, weights: ArrayLike | None = None) -> None:
         centres, stds = many("means", means), _checks.array("std", std)
         k = len(centres)
-        if stds.shape not in ((), (k,)) or stds.min() < 0.0:
-            raise ValueError(f"std must be one number or {k} numbers, at least 0, got {std!r}")
+        if stds.shape not in ((), (k,)) or not all(
+            low == 0.0 or _SMALLEST <= low <= 1.0 / _SMALLEST for low in stds.ravel()
+        ):
+            raise ValueError(
+                f"std must be one number or {k} numbers whose squares float64 holds, "
+                f"at least 0, got {_checks.shown(std)}"
+            )
         shares = np.full(k, 1.0 / k)
         if weights is not None:
             shares = _checks.array("weights", weights)
-            if shares.shape != (k,) or shares.min() <= 0.0 or abs(shares.sum() - 1.0) > 1e-6:
+            if (
+                shares.shape != (k,)
+                or not (shares.min() > 0.0 and shares.max() <= 1.0 + 1e-6)
+                or abs(shares.sum() - 1.0) > 1e-6
+            ):
                 raise ValueError(
-                    f"weights must be {k} positive numbers with sum 1, got {weights!r}"
+                    f"weights must be {k} positive numbers with sum 1, one for each of means, "
+                    f"got {_checks.shown(weights)}"
                 )
         self.event_shape = centres.shape[1:]
         self._means = centres.reshape(k, -1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any
 
 import numpy as np
@@ -19,30 +20,29 @@ Array = Any
 # Elements that a weighted sum takes at a time, so that what lies between its first product and its
 # last stays in the processor's cache: half the time of whole arrays at 16x3x256x256.
 _BLOCK = 2**16
+# What overflows under these settings of NumPy is infinite without a warning. Use it as in
+# ``SILENT.copy().run(function, *arguments)``: np.errstate takes a tenth of a step at 1x4x64x64.
+SILENT = Context()
+SILENT.run(np.seterr, over="ignore", invalid="ignore")
 
 
 def sample(name: str, x: Array) -> tuple[Array, Any]:
     """Check a sample; return a copy in the precision to step in, and its own dtype."""
+    check_floats(name, x)
     if isinstance(x, np.ndarray):
-        check_floating(name, x.dtype)
         carried = np.array(x, dtype=stepping(x.dtype))
     else:
         carried = raised(name, x)
         carried = carried * 1.0 if carried is x else carried
-    if not _is_finite(carried):
-        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    check_finite(name, carried)
     return carried, x.dtype
 
 
 def raised(name: str, x: Array) -> Array:
     """Check that an array is of floats; return it in the precision to compute in, not copied."""
+    check_floats(name, x)
     if isinstance(x, np.ndarray):
-        check_floating(name, x.dtype)
         return x.astype(stepping(x.dtype), copy=False)
-    if not (hasattr(x, "shape") and hasattr(x, "dtype")) or isinstance(x, np.generic):
-        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
-    if any(kind in str(x.dtype) for kind in ("int", "bool", "complex")):
-        raise _not_floating(name, x.dtype)
     if "float16" in str(x.dtype):  # a tensor's precision is never raised by a float
         return x.float() if hasattr(x, "float") else x.astype(np.float32)
     return x
@@ -54,7 +54,7 @@ def lowered(name: str, x: Array, dtype: Any) -> Array:
         return x
     with np.errstate(over="ignore"):
         result = cast(x, dtype)
-    if str(dtype).endswith("float16") and not _is_finite(result) and _is_finite(x):
+    if str(dtype).endswith("float16") and not is_finite(result) and is_finite(x):
         raise ValueError(
             f"{name} must fit into {dtype}, whose largest number is 65504, got numbers up to "
             f"{float(abs(x).max()):g}: use float32"
@@ -78,12 +78,12 @@ def matching(
         raise TypeError(
             f"{_at(name, t)} must be of the sample's library, {type(x).__name__}, got NumPy's array"
         )
+    elif value.dtype != x.dtype:
+        _check_real(_at(name, t), value.dtype)
+        value = cast(value, x.dtype)
     if tuple(value.shape) != shape:
         raise ValueError(f"{_at(name, t)} must have shape {shape}, got {tuple(value.shape)}")
-    if value.dtype != x.dtype:
-        value = cast(value, x.dtype)
-    if not _is_finite(value):
-        raise ValueError(f"{_at(name, t)} must be finite, got NaN or infinity in it")
+    check_finite(name, value, t)
     return value
 
 
@@ -93,15 +93,21 @@ def weighted_sum(terms: Sequence[tuple[float, Array]]) -> Array:
     A weight goes in as a Python float, which takes on the arrays' precision: so an array is only
     scaled and added.
     """
-    weighed = [(float(weight), array) for weight, array in terms if weight]
-    if not weighed:
-        return terms[0][1] * 0.0
-    (weight, first), *rest = weighed
-    if rest and _is_long(first) and all(_is_long(array) for _, array in rest):
-        return _sum_by_blocks(weighed)
-    sum_ = first * weight
-    for weight, array in rest:
-        sum_ += array * weight
+    if _is_long(terms[0][1]):
+        weighed = [(float(weight), array) for weight, array in terms if weight]
+        if len(weighed) > 1 and all(_is_long(array) for _, array in weighed):
+            return _sum_by_blocks(weighed)
+    sum_ = None
+    for weight, array in terms:
+        if not weight:
+            continue
+        product = array * float(weight)
+        if sum_ is None:
+            sum_ = product
+        else:
+            sum_ += product
+    if sum_ is None:
+        sum_ = terms[0][1] * 0.0
     return np.asarray(sum_) if isinstance(sum_, np.generic) else sum_
 
 
@@ -109,7 +115,33 @@ def cast(array: Array, dtype: Any) -> Array:
     """Return the array in a dtype, itself if it has that."""
     if array.dtype == dtype:
         return array
-    return array.to(dtype) if hasattr(array, "to") else array.astype(dtype)
+    if hasattr(array, "to"):
+        return array.to(dtype)
+    return SILENT.copy().run(array.astype, dtype)  # what is too large for the dtype is infinite
+
+
+def check_floats(name: str, x: Any) -> None:
+    """Refuse what is no array of real floating numbers, of any library."""
+    if isinstance(x, np.ndarray):
+        if type(x) is not np.ndarray:
+            _check_plain(name, x)
+        check_floating(name, x.dtype)
+    elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
+        _check_real(name, x.dtype)
+    else:
+        raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
+
+
+def check_finite(name: str, array: Array, t: float | None = None) -> None:
+    """Refuse an array that holds NaN or infinity, or nothing that could be looked at."""
+    try:
+        finite = is_finite(array)
+    except RuntimeError as error:  # a tensor without values, such as PyTorch's on "meta"
+        raise TypeError(
+            f"{_at(name, t)} must hold numbers, got {type(array).__name__}: {error}"
+        ) from None
+    if not finite:
+        raise ValueError(f"{_at(name, t)} must be finite, got NaN or infinity in it")
 
 
 def check_floating(name: str, dtype: Any) -> None:
@@ -141,6 +173,13 @@ def of_the_kind(values: Any, like: Array) -> Array:
     return convert(values)
 
 
+def as_numpy(array: Array) -> Any:
+    """Return an array of any library, on any device, as NumPy's."""
+    if hasattr(array, "detach"):  # PyTorch
+        array = array.detach().cpu()
+    return np.asarray(array)
+
+
 def converter(like: Array) -> Callable[[Any], Array] | None:
     """Return the function that makes a NumPy array one of the kind of `like`, if there is one."""
     if hasattr(like, "new_tensor"):  # PyTorch
@@ -157,8 +196,10 @@ def per_sample(values: Any, like: Array) -> Array:
 
 
 def _as_floats(name: str, value: object, dtype: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        _check_plain(name, value)
     try:
-        given = np.asarray(value)
+        given = np.asarray(value if _checks.plain(value) else None)
     except ValueError:  # a ragged list
         given = np.asarray(None)
     except (RuntimeError, TypeError) as error:  # a tensor on a device, or with gradients
@@ -172,7 +213,22 @@ def _as_floats(name: str, value: object, dtype: Any) -> Any:
         return given.astype(dtype, copy=False)
 
 
-def _is_finite(array: Array) -> bool:
+def _check_plain(name: str, array: Any) -> None:
+    """Refuse arrays whose mask would be lost, or whose rows keep two axes."""
+    if isinstance(array, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(
+            f"{name} must be a plain array, got {type(array).__name__}: fill what is masked, or "
+            f"pass np.asarray of it"
+        )
+
+
+def _check_real(name: str, dtype: Any) -> None:
+    """Refuse the dtype of another library's array unless it is a real floating one."""
+    if any(kind in str(dtype) for kind in ("int", "bool", "complex")):
+        raise _not_floating(name, dtype)
+
+
+def is_finite(array: Array) -> bool:
     """Whether every element is finite."""
     if isinstance(array, np.ndarray):
         # The sum of squares costs half of isfinite, and never warns. It may overflow.

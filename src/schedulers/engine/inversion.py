@@ -67,5 +67,5 @@ def _follows_flow(tableau: Tableau) -> bool:
     ends = [*(stage.level for stage in tableau.stages[1:]), tableau.levels[-1]]
     weights = zip(tableau.stages, ends, strict=True)
     constant = all(math.isclose(sum(stage.b), end.sigma, abs_tol=1e-9) for stage, end in weights)
-    begins = tableau.stages[0].level == tableau.levels[0]  # at no level that noise raised
-    return constant and begins and not tableau.draws_noise
+    raised = tableau.stages[0].level.karras > tableau.levels[0].karras  # to make room for noise
+    return constant and not raised and not tableau.draws_noise

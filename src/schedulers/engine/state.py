@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.arrays import cast, is_finite, weighted_sum
 from schedulers.engine.parameterization import coefficients
 from schedulers.engine.tableau import Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
@@ -93,6 +93,14 @@ class State:
                 "be evaluated there: init(x_T, ..., rng=rng)"
             )
 
+    def check_finite(self) -> None:
+        """Refuse a sample that has grown beyond what its dtype holds."""
+        if not is_finite(cast(self.carried, self.dtype)):
+            raise ValueError(
+                f"the sample at t={self.t:g} must be finite in the dtype of the run, "
+                f"{self.dtype}, got NaN or infinity in it"
+            )
+
     def __repr__(self) -> str:
         return (
             f"State({self.tableau.method}, {self.index} of {self.tableau.nfe} evaluations, "
@@ -115,7 +123,7 @@ def advance(
     noise: tuple[float, Array] | None = None,
     keep_denoised: bool = True,
 ) -> State:
-    """Take one row: the engine.
+    """Take one row: the engine. A last sample that is not finite is refused.
 
     `output` is what the model returned, already checked and in the run's precision. `noise` is c
     and z, or None. D is kept in the state if `keep_denoised` says so.
@@ -139,7 +147,7 @@ def advance(
     terms += [(weight, state.history[place][which]) for weight, place, which in row.past]
     if noise is not None:
         terms.append(noise)
-    return State(
+    after = State(
         state.tableau,
         state.index + 1,
         weighted_sum(terms),
@@ -147,6 +155,9 @@ def advance(
         d if keep_denoised else None,
         _still_needed(((d, e), *state.history), row.kept) if row.kept else (),
     )
+    if after.index == len(after.tableau.stages):
+        after.check_finite()
+    return after
 
 
 def _still_needed(history: History, kept: tuple[tuple[bool, bool], ...]) -> History:

@@ -12,7 +12,7 @@ levels alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise, zip_longest
@@ -20,15 +20,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from schedulers import _checks
+from schedulers import _checks, _files
 from schedulers.engine.parameterization import coefficients
 from schedulers.engine.text import table
 from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
     Weights = Sequence[float] | Mapping[int, float] | NDArray[np.floating[Any]]
+
+
+_HEADER: dict[str, Any] = {"schema": "schedulers.tableau", "version": 1}
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -69,9 +74,16 @@ class Stage:
     def __init__(
         self, level: Level, a: Weights, b: Weights, c: float = 0.0, ends_step: bool = True
     ) -> None:
-        values = level, _weights("a", a), _weights("b", b), _weight("c", c), ends_step
-        for field, value in zip(fields(self), values, strict=True):
-            object.__setattr__(self, field.name, value)
+        if not isinstance(level, Level):
+            raise TypeError(f"level must be a Level, got {_checks.shown(level)}")
+        for name, value in (
+            ("level", level),
+            ("a", _weights("a", a)),
+            ("b", _weights("b", b)),
+            ("c", _weight("c", c)),
+            ("ends_step", _checks.boolean("ends_step", ends_step)),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,9 @@ class Tableau:
         Model time at which each step begins.
     sigmas : ndarray of float64, shape (steps + 1,)
         Karras's sigma at each of `levels`.
+    fingerprint : str
+        The sha256 of the levels, the stages and the entry. Two tableaus have the same fingerprint
+        if and only if these are equal, whatever their methods are called.
 
     Raises
     ------
@@ -124,18 +139,33 @@ class Tableau:
     entry: tuple[float, float] = (1.0, 0.0)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.method, str):
+            raise TypeError(f"method must be a name, got {_checks.shown(self.method)}")
+        for name, kind, least in (("levels", Level, 2), ("stages", Stage, 0)):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) < least:
+                raise TypeError(
+                    f"{name} must be a tuple of at least {least}, got {_checks.shown(values)}"
+                )
+            for row, value in enumerate(values):
+                if not isinstance(value, kind):
+                    raise TypeError(
+                        f"{name} must be {kind.__name__}s, got {_checks.shown(value)} in row {row}"
+                    )
         for row, stage in enumerate(self.stages):
-            if not isinstance(stage, Stage):
-                raise TypeError(f"stages must be Stages, got {_checks.shown(stage)} in row {row}")
             if not all(map(math.isfinite, (*stage.a, *stage.b, stage.c))):
-                raise ValueError(f"stages must have finite weights, got {stage!r} in row {row}")
+                raise ValueError(
+                    f"stages must have finite weights, got {_checks.shown(stage)} in row {row}"
+                )
             if any(stage.a[row + 1 :]) or any(stage.b[row + 1 :]):
                 raise ValueError(
                     f"stages must weigh evaluations from the first one on, got a weight in row "
                     f"{row} for an evaluation before it"
                 )
-        if not all(map(math.isfinite, self.entry)):
-            raise ValueError(f"entry must be two finite weights, got {self.entry!r}")
+        if not isinstance(self.entry, tuple) or len(self.entry) != 2:
+            raise TypeError(f"entry must be two weights, got {_checks.shown(self.entry)}")
+        for name, weight in zip(("entry[0]", "entry[1]"), self.entry, strict=True):
+            _checks.real(name, weight)
         ends = [stage.ends_step for stage in self.stages]
         if sum(ends) != self.steps or not ends[-1]:
             raise ValueError(
@@ -162,6 +192,186 @@ class Tableau:
     def sigmas(self) -> NDArray[np.float64]:
         """Karras's sigma at each of `levels`."""
         return np.array([level.karras for level in self.levels])
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the levels, the stages and the entry, as 64 hexadecimal digits.
+
+        It is the same on every machine. What is hashed is the JSON list ``[levels, stages, entry]``
+        as `json.dumps` writes it: a level is ``[t, alpha, sigma]``, a stage ``[level, a, b, c,
+        ends_step]``, and every number a float.
+        """
+        import json
+        from hashlib import sha256
+
+        content = [
+            [_floats(level) for level in self.levels],
+            [
+                [_floats(s.level), _floats(s.a), _floats(s.b), *_floats([s.c]), bool(s.ends_step)]
+                for s in self.stages
+            ],
+            _floats(self.entry),
+        ]
+        return sha256(json.dumps(content).encode("ascii")).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tableau as what JSON has, as the notes on `save` describe."""
+        return {
+            "method": self.method,
+            "entry": list(self.entry),
+            "levels": [level._asdict() for level in self.levels],
+            "stages": [
+                {
+                    **stage.level._asdict(),
+                    "a": list(stage.a),
+                    "b": list(stage.b),
+                    "c": stage.c,
+                    "ends_step": stage.ends_step,
+                }
+                for stage in self.stages
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Tableau:
+        """Return the tableau that `to_dict` gave, or one that was written by hand.
+
+        Parameters
+        ----------
+        document : dict
+            As the notes on `save` describe, without the keys "schema" and "version".
+
+        Returns
+        -------
+        Tableau
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not as described; the error names the entry.
+        """
+        keys = ("method", "entry", "levels", "stages")
+        method, entry, levels, stages = _files.members("a tableau", document, keys)
+        if not isinstance(method, str):
+            raise TypeError(f"method must be a string, got {_checks.shown(method)}")
+        scale, noise, *more = _files.numbers("entry", entry, at_least=2)
+        if more:
+            raise ValueError(f"entry must be two weights, got {_checks.shown(entry)}")
+        named = enumerate(_files.items("levels", levels, at_least=2))
+        return cls(
+            method,
+            tuple(_read_level(f"levels[{i}]", *_members(f"levels[{i}]", x)) for i, x in named),
+            tuple(
+                _read_stage(f"stages[{i}]", x)
+                for i, x in enumerate(_files.items("stages", stages, 1))
+            ),
+            (scale, noise),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tableau to a JSON file, which `load` reads; every number is kept exactly.
+
+        Parameters
+        ----------
+        path : str or path
+            The file. One that is there is replaced only when the new one is complete: a full disk
+            or a killed process leaves the old file or the new one.
+
+        Raises
+        ------
+        TypeError
+            If `path` is not a path.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        The file is one JSON object with these keys and no others:
+
+        - ``"schema"``: ``"schedulers.tableau"``. ``"version"``: 1.
+        - ``"method"``: any name.
+        - ``"entry"``: weights of the given sample and of fresh noise in the sample that the first
+          stage sees; ``[1.0, 0.0]`` to begin with the given sample.
+        - ``"levels"``: where each step begins, and where the last one ends. Each is an object with
+          the model's time ``"t"`` and the scales ``"alpha"`` and ``"sigma"`` there.
+        - ``"stages"``: an object for each model evaluation, in order. ``"t"``, ``"alpha"`` and
+          ``"sigma"`` are the level where the model is evaluated; ``"a"`` and ``"b"`` the weights of
+          D and e, as lists that begin with this evaluation's own, then that of the one before, and
+          so on; ``"c"`` the weight of fresh noise; ``"ends_step"`` is true where a step ends.
+
+        A time without a fraction, such as 999, is an int for the model, and 999.0 a float.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from schedulers import Euler, VESchedule
+        >>> tableau = Euler(VESchedule()).tableau(sigmas=[4.0, 0.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tableau.save(Path(folder, "one.json"))
+        ...     print(Path(folder, "one.json").read_text())
+        {
+          "schema": "schedulers.tableau",
+          "version": 1,
+          "method": "Euler",
+          "entry": [1.0, 0.0],
+          "levels": [
+            {"t": 4.0, "alpha": 1.0, "sigma": 4.0},
+            {"t": 0.0, "alpha": 1.0, "sigma": 0.0}
+          ],
+          "stages": [
+            {"t": 4.0, "alpha": 1.0, "sigma": 4.0, "a": [1.0], "b": [0.0], "c": 0.0,
+             "ends_step": true}
+          ]
+        }
+        """
+        _files.write_text(path, _files.text({**_HEADER, **self.to_dict()}) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tableau:
+        """Read a tableau from a file that `save` wrote, or that was written by hand.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, in the format that the notes on `save` describe. It is data: nothing in it is
+            executed.
+
+        Returns
+        -------
+        Tableau
+            Equal to the one that was saved. `FittedScheduler` runs it.
+
+        Raises
+        ------
+        TypeError
+            If `path` is not a path.
+        ValueError
+            If the file is not as described. The error names the file and the entry.
+        OSError
+            If the file cannot be read.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from schedulers import FittedScheduler, PLMS, VPSchedule
+        >>> plms = PLMS(VPSchedule())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plms.tableau(steps=6).save(Path(folder, "six.json"))
+        ...     table = Tableau.load(Path(folder, "six.json"))
+        >>> scheduler = FittedScheduler(VPSchedule(), tables=[table])
+        >>> denoiser, x_T = (lambda x, t: 0.5 * x), np.ones(3)
+        >>> x_0 = scheduler.sample(denoiser, x_T, steps=6)
+        >>> np.array_equal(x_0, plms.sample(denoiser, x_T, steps=6))
+        True
+        """
+
+        def made(document: Any) -> Tableau:
+            _files.check_header(document, _HEADER["schema"], _HEADER["version"])
+            return cls.from_dict({k: v for k, v in document.items() if k not in _HEADER})
+
+        return _files.read_json(path, "a tableau", made)
 
     @cached_property
     def draws_noise(self) -> bool:
@@ -204,14 +414,13 @@ class Tableau:
             for which, weight in enumerate(pair)
             if weight
         ]
-        return Row(
-            a * k.denoised_x + b * k.noise_x,
-            a * k.denoised_output + b * k.noise_output,
-            (k.denoised_x, k.denoised_output),
-            (k.noise_x, k.noise_output),
-            tuple(past),
-            self._kept(index),
-        )
+        folded = a * k.denoised_x + b * k.noise_x, a * k.denoised_output + b * k.noise_output
+        if not all(map(math.isfinite, (*folded, *k))):
+            raise ValueError(
+                f"levels must be such that float64 holds the weights of x and of the model's "
+                f"output, got {stage.level!r} in row {index}"
+            )
+        return Row(*folded, k[:2], k[2:], tuple(past), self._kept(index))
 
     def _kept(self, index: int) -> tuple[tuple[bool, bool], ...]:
         """Say of each D and e, the latest first, whether a row after this one weighs it."""
@@ -297,26 +506,71 @@ def _at(weights: tuple[float, ...], age: int) -> float:
     return weights[age] if age < len(weights) else 0.0
 
 
+# What Python iterates over, but holds no weights or has no order.
+_NO_WEIGHTS = (str, bytes, bytearray, memoryview, set, frozenset)
+
+
 def _weights(name: str, given: Any) -> tuple[float, ...]:
     """Return weights by age as a tuple of floats."""
-    if isinstance(given, Mapping):
-        ages = [_checks.integer(f"each key of {name}", age, at_least=0) for age in given]
-        given = [given.get(age, 0.0) for age in range(max(ages, default=0) + 1)]
-    elif isinstance(given, str) or not np.iterable(given):
-        raise TypeError(
-            f"{name} must be a sequence of weights or a dict of {{age: weight}}, "
-            f"got {_checks.shown(given)}"
-        )
-    weights = tuple(_weight(f"{name}[{age}]", weight) for age, weight in enumerate(given))
+    if not isinstance(given, (tuple, list)):
+        given = _by_age(name, given)
+    weights = tuple(
+        weight if type(weight) is float else _weight(f"{name}[{age}]", weight)
+        for age, weight in enumerate(given)
+    )
     if not weights:
         raise ValueError(f"{name} must hold the weight of its own evaluation, if only 0, got none")
     return weights
 
 
+def _by_age(name: str, given: Any) -> Iterable[Any]:
+    """Return weights that are not in a list in the order of their ages."""
+    if isinstance(given, Mapping):
+        ages = [_checks.count(f"each key of {name}", age, at_least=0) for age in given]
+        return [given.get(age, 0.0) for age in range(max(ages, default=0) + 1)]
+    if isinstance(given, _NO_WEIGHTS) or not np.iterable(given):
+        raise TypeError(
+            f"{name} must be a sequence of weights or a dict of {{age: weight}}, "
+            f"got {_checks.shown(given)}"
+        )
+    return given
+
+
 def _weight(name: str, weight: Any) -> float:
     """Return a weight as a float. One that is not finite is refused with its row, by `Tableau`."""
-    if type(weight) is float:
-        return weight
     if isinstance(weight, np.ndarray) and weight.ndim == 0:
         weight = weight[()]
     return _checks.real(name, weight, finite=False)
+
+
+def _floats(numbers: Iterable[float]) -> list[float]:
+    """Return numbers in the form that is hashed, in which equal ones are the same: -0.0 as 0.0."""
+    return [float(number) + 0.0 for number in numbers]
+
+
+def _members(name: str, value: Any) -> list[Any]:
+    return _files.members(name, value, Level._fields)
+
+
+def _read_level(name: str, t: Any, alpha: Any, sigma: Any) -> Level:
+    """Return a level of a document. A time that is an int stays one: some models need it."""
+    time = _checks.real(f"{name}.t", t)
+    scales = (
+        _checks.real(f"{name}.alpha", alpha, at_least=0.0),
+        _checks.real(f"{name}.sigma", sigma, at_least=0.0),
+    )
+    if scales == (0.0, 0.0):
+        raise ValueError(f"{name} must have alpha or sigma above 0, got 0 for both")
+    return Level(t if isinstance(t, int) else time, *scales)
+
+
+def _read_stage(name: str, value: Any) -> Stage:
+    keys = (*Level._fields, "a", "b", "c", "ends_step")
+    t, alpha, sigma, a, b, c, ends_step = _files.members(name, value, keys)
+    return Stage(
+        _read_level(name, t, alpha, sigma),
+        _files.numbers(f"{name}.a", a, at_least=1),
+        _files.numbers(f"{name}.b", b, at_least=1),
+        _checks.real(f"{name}.c", c),
+        _checks.boolean(f"{name}.ends_step", ends_step),
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine import arrays
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class StaticThreshold:
 
     def __call__(self, denoised: Any) -> Any:
         """Return the clipped D, a new array."""
+        arrays.check_floats("denoised", denoised)
         return denoised.clip(-self.limit, self.limit)
 
 
@@ -85,16 +87,21 @@ class DynamicThreshold:
 
     def __call__(self, denoised: Any) -> Any:
         """Return the clipped and scaled D, a new array."""
-        self.check(denoised)
+        self.check("denoised", denoised)
         if denoised.size == 0:
             return denoised.copy()
         samples = denoised.reshape(denoised.shape[0] if denoised.ndim else 1, -1)
-        s = np.quantile(np.abs(samples), self.quantile, axis=1, keepdims=True)
-        s = np.maximum(s, self.limit).astype(denoised.dtype)
-        return (samples.clip(-s, s) * (self.limit / s)).reshape(denoised.shape)
+        with np.errstate(invalid="ignore"):  # infinity, where a run has overflowed
+            s = np.quantile(np.abs(samples), self.quantile, axis=1, keepdims=True)
+            s = np.maximum(s, self.limit).astype(denoised.dtype)
+            return (samples.clip(-s, s) * (self.limit / s)).reshape(denoised.shape)
 
     @staticmethod
-    def check(x: Any) -> None:
-        """Raise TypeError unless `x` is a NumPy array."""
+    def check(name: str, x: Any) -> None:
+        """Raise TypeError unless `x` is a NumPy array of floats."""
         if not isinstance(x, np.ndarray):
-            raise TypeError(f"dynamic thresholding takes NumPy arrays, got {type(x).__name__}")
+            raise TypeError(
+                f"{name} must be NumPy's: dynamic thresholding takes NumPy arrays, "
+                f"got {type(x).__name__}"
+            )
+        arrays.check_floats(name, x)

@@ -73,7 +73,9 @@ def by_flow_time(
         return np.array([float(schedule.t_max)])
     levels = _checks.vector("levels of grid", grid(steps, last, first))
     if levels.size != steps + 1:
-        raise ValueError(f"grid must return {steps} levels and a last one, got {levels.tolist()}")
+        raise ValueError(
+            f"grid must return {steps} levels and a last one, got {_checks.shown(levels.tolist())}"
+        )
     times = model_times(schedule, levels[:-1], 1.0 - levels[:-1])
     times[0] = schedule.t_max
     if end is None:
@@ -126,7 +128,7 @@ def linear_quadratic(
     steps = check_arguments(schedule, steps)
     part = _checks.real("threshold_noise", threshold_noise, above=0.0)
     linear = steps // 2 if linear_steps is None else linear_steps
-    linear = _checks.integer("linear_steps", linear, at_least=0 if linear_steps is None else 1)
+    linear = _checks.count("linear_steps", linear, at_least=0 if linear_steps is None else 1)
     if part >= 1.0:
         raise ValueError(f"threshold_noise must be below 1, got {part}")
     if linear_steps is not None and linear >= steps:

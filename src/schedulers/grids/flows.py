@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+# Lengths up to which float64 tells two apart.
+_TOKENS = 2**53
+
 
 def shifted(
     schedule: NoiseSchedule,
@@ -145,9 +148,9 @@ def dynamic_shift(
     >>> dynamic_shift(FlowSchedule(), 4, seq_len=4096).round(4)
     array([1.    , 0.9045, 0.7595, 0.5128])
     """
-    length = _checks.integer("seq_len", seq_len, at_least=1)
-    base = _checks.integer("base_seq_len", base_seq_len, at_least=1)
-    longest = _checks.integer("max_seq_len", max_seq_len, at_least=base + 1)
+    length = _checks.between("seq_len", seq_len, 1, _TOKENS)
+    base = _checks.between("base_seq_len", base_seq_len, 1, _TOKENS - 1)
+    longest = _checks.between("max_seq_len", max_seq_len, base + 1, _TOKENS)
     low, high = _checks.real("base_shift", base_shift), _checks.real("max_shift", max_shift)
     _checks.choice("time_shift", time_shift, ("exponential", "linear"))
     mu = low + (high - low) * ((length - base) / (longest - base))

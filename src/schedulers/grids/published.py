@@ -108,7 +108,7 @@ def align_your_steps(n: int, model: str = "sd15") -> Floats:
     >>> scheduler.tableau(sigmas=align_your_steps(10, "sdxl")).timesteps
     [999, 845, 730, 587, 443, 310, 193, 116, 53, 13]
     """
-    n = _checks.integer("n", n, at_least=1)
+    n = _checks.count("n", n)
     table = _table(_checks.choice("model", model, (*_TIMES, *_SIGMAS)))
     numerator = np.arange(n) * (len(table) - 1)
     node, part = numerator // n, (numerator % n) / n

@@ -43,12 +43,13 @@ def run_levels(
     else:
         times = timesteps
         if times is None:
-            steps = _checks.integer("steps", steps, at_least=1)
+            steps = _checks.count("steps", steps)
             times = spaced(schedule, spacing, steps)
         levels = _of_times(schedule, times)
         if steps is not None and len(levels) != steps + 1:
             raise ValueError(
-                f"spacing must return {steps} timesteps above the clean level, got {times!r}"
+                f"spacing must return {steps} timesteps above the clean level, "
+                f"got {_checks.shown(times)}"
             )
     karras = [level.karras for level in levels]
     if not all(later < earlier for earlier, later in pairwise(karras)):
@@ -64,7 +65,9 @@ def _of_times(schedule: NoiseSchedule, timesteps: ArrayLike) -> tuple[Level, ...
     _checks.decreasing("timesteps", times)
     levels = schedule.levels(times)
     if levels[0].sigma == 0.0:
-        raise ValueError(f"timesteps must begin above the clean level, got {times.tolist()}")
+        raise ValueError(
+            f"timesteps must begin above the clean level, got {_checks.shown(times.tolist())}"
+        )
     return levels if levels[-1].sigma == 0.0 else (*levels, schedule.clean)
 
 
@@ -74,7 +77,7 @@ def _of_sigmas(schedule: NoiseSchedule, sigmas: ArrayLike) -> tuple[Level, ...]:
     if values.size < 2:
         raise ValueError(
             f"sigmas must be at least two levels, one where the first step begins and one where "
-            f"the last step ends, got {values.tolist()}"
+            f"the last step ends, got {_checks.shown(values.tolist())}"
         )
     ends_clean = values[-1] == 0.0
     noisy = values[:-1] if ends_clean else values

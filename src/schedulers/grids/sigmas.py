@@ -118,8 +118,9 @@ def vp_sigmas(
     >>> vp_sigmas(3, 0.01048, 152.17).round(2)
     array([1.5217e+02, 3.4200e+00, 1.0000e-02, 0.0000e+00])
     """
-    beta_d = _checks.real("beta_d", beta_d, at_least=0.0)
-    path = VPSchedule(beta_min, _checks.real("beta_min", beta_min, above=0.0) + beta_d)
+    beta_d = _checks.real("beta_d", beta_d, at_least=0.0, at_most=1e100)
+    beta_min = _checks.real("beta_min", beta_min, above=0.0, at_most=1e100)
+    path = VPSchedule(beta_min, beta_min + beta_d)
 
     def sigma(u: Floats, lo: float, hi: float) -> Floats:
         first, last = path._time(np.array([hi, lo]))
@@ -188,7 +189,7 @@ def ramp(
     infinite: bool = False,
 ) -> Floats:
     """Return the levels sigma(u) for u from 0 to 1, with exact ends, and a last 0."""
-    n = _checks.integer("n", n, at_least=1)
+    n = _checks.count("n", n)
     low = _checks.real("sigma_min", sigma_min, above=0.0)
     high = _checks.real("sigma_max", sigma_max, above=0.0, finite=not infinite)
     if low > high or (low == high and n > 1):

@@ -86,7 +86,7 @@ def leading(schedule: NoiseSchedule, steps: int, offset: int = 0) -> Floats:
     array([751., 501., 251.,   1.])
     """
     n = training_levels(schedule, steps)
-    offset = _checks.integer("offset", offset, at_least=0)
+    offset = _checks.count("offset", offset, at_least=0)
     i = np.arange(steps)[::-1]
     if n is None:
         if offset:
@@ -167,4 +167,4 @@ def check_arguments(schedule: NoiseSchedule, steps: int) -> int:
     """Check the arguments of a spacing; return the number of steps."""
     if not isinstance(schedule, NoiseSchedule):
         raise TypeError(f"schedule must be a NoiseSchedule, got {_checks.shown(schedule)}")
-    return _checks.integer("steps", steps, at_least=1)
+    return _checks.count("steps", steps)

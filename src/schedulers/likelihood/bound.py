@@ -187,7 +187,7 @@ def variational_bound(
     carried, dtype = checked("x_0", x_0)
     scheduler._checked_sample("x_0", carried)
     noise = Noise.bind(rng, carried)
-    draws = _checks.integer("draws", draws, at_least=1)
+    draws = _checks.count("draws", draws)
     tableau = scheduler.tableau(steps, timesteps=timesteps, sigmas=sigmas)
     sender = _sender(scheduler).tableau(steps, timesteps=timesteps, sigmas=sigmas)
     last_term = _last_term(tableau, carried, decoder_std, bins)
@@ -306,17 +306,19 @@ def _last_term(
             if value is not None:
                 raise ValueError(
                     f"{name} must not be given for a run that ends at a noise level, of "
-                    f"sigma = {end.sigma:g}: there is no decoder; got {value!r}"
+                    f"sigma = {end.sigma:g}: there is no decoder; got {_checks.shown(value)}"
                 )
         entropy = x_0[0].size * (0.5 * math.log(2.0 * math.pi * math.e) + math.log(end.sigma))
         return lambda mean: np.full(len(x_0), entropy)
     if decoder_std is None:
         decoder_std = last.sigma / math.hypot(last.alpha, last.sigma)
     std = _checks.real("decoder_std", decoder_std, above=0.0)
+    if not 1e-150 <= std <= 1e150:
+        raise ValueError(f"decoder_std must have a square that float64 holds, got {std:g}")
     if bins is None:
         off = Gaussian(np.zeros(x_0.shape[1:]), std**2)
         return lambda mean: -off.log_prob(difference(x_0, mean))
-    lower, upper = _edges(x_0, _checks.integer("bins", bins, at_least=2))
+    lower, upper = _edges(x_0, _checks.between("bins", bins, 2, 2**24))
     return lambda mean: (
         -per_sample(np.sum, _log_interval((lower - mean) / std, (upper - mean) / std))
     )

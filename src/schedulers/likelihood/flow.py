@@ -11,6 +11,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.analytic import Gaussian
+from schedulers.analytic.distribution import scales
 from schedulers.engine import arrays
 from schedulers.engine.noise import Noise, Place
 from schedulers.engine.parameterization import PREDICTION_TYPES, check_defined, coefficients
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 _FINEST = 1e-3
 # Time of the straight path below which no first step from the clean level is tried.
 _FIRST = 1e-9
+# float64 holds squares of errors in units of the tolerance.
+FINEST_TOLERANCE = 1e-30
+# Most rates of change that a flow is followed by. A smooth one takes some hundreds; thousands are
+# taken where the tolerance is below what rounding leaves of the divergence.
+_MOST = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +142,8 @@ def log_likelihood(
         If an argument is not as described; if what the model or `jvp` returns has another shape
         than x or is not finite.
     RuntimeError
-        If the solver's steps become too small for float64, as happens if there is no density.
+        If the solver's steps become too small for float64, or too many, as happens if there is no
+        density, or if rounding hides the divergence, where x is much larger than sigma.
 
     References
     ----------
@@ -167,7 +174,7 @@ def log_likelihood(
         raise TypeError(f"x must have dtype float32 or float64, got {dtype}")
     if tolerance is None:
         tolerance = 1e-8 if carried.dtype == np.float64 else 1e-3
-    tolerance = _checks.real("tolerance", tolerance, above=0.0)
+    tolerance = _checks.real("tolerance", tolerance, at_least=FINEST_TOLERANCE)
     if jvp is not None:
         _checks.function("jvp", jvp, "(x, t, v)")
     low, high = _ends(schedule, t_from, t_to)
@@ -204,7 +211,13 @@ class _Flow:
 
         start, end = low.flow_time, high.flow_time
 
+        rates = 0
+
         def rate(u: float, state: Any) -> Floats:
+            nonlocal rates
+            rates += 1
+            if rates > _MOST:
+                raise _not_followed(self._level(min(max(u, start), end)).t)
             if start == 0.0 < u < _FIRST:  # a step so small that none would do
                 raise _not_followed(0.0)
             level = low if u <= start else high if u >= end else self._level(u)
@@ -255,6 +268,8 @@ class _Flow:
         ends = x + h * v, x - h * v
         # 2 h, as it is after rounding where x is much larger.
         apart = per_sample(np.sum, v * difference(*ends)) / per_sample(np.sum, v * v)
+        if not np.all(apart):
+            raise _not_followed(level.t)
         ahead, behind = (
             self._called("the model's output", self.denoiser, x, level.t) for x in ends
         )
@@ -288,9 +303,16 @@ def _probes(x: Array, number: int | None, rng: RandomSource) -> list[Array] | No
     noise = Noise.bind(rng, x)
     if number is None:
         return None
-    number = _checks.integer("probes", number, at_least=1)
+    number = _checks.count("probes", number)
     one = x.dtype.type(1.0)
     return [np.copysign(one, noise.draw(Place("probe", i))) for i in range(number)]
+
+
+def _level(schedule: NoiseSchedule, name: str, t: float) -> Level:
+    time = _checks.real(name, t)
+    scales(schedule, time, name)
+    (level,) = schedule.levels([time])
+    return level
 
 
 def _ends(schedule: NoiseSchedule, t_from: float | None, t_to: float | None) -> tuple[Level, Level]:
@@ -303,8 +325,8 @@ def _ends(schedule: NoiseSchedule, t_from: float | None, t_to: float | None) -> 
                 f"level, got None for {schedule!r}"
             )
     else:
-        (low,) = schedule.levels([_checks.real("t_from", t_from)])
-    (high,) = schedule.levels([_checks.real("t_to", schedule.t_max if t_to is None else t_to)])
+        low = _level(schedule, "t_from", t_from)
+    high = _level(schedule, "t_to", schedule.t_max if t_to is None else t_to)
     end = schedule._karras_range()[1]
     if high.karras > end:  # zero terminal SNR of training levels
         last = schedule.level(end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,11 @@ def checked(name: str, x: Array) -> tuple[Array, Any]:
         )
     if x.dtype.itemsize > 8:
         raise TypeError(f"{name} must have a dtype of at most float64, got {x.dtype}")
-    return arrays.sample(name, x)
+    carried, dtype = arrays.sample(name, x)
+    largest = math.sqrt(float(np.finfo(carried.dtype).max) / x.size)
+    if not float(np.abs(carried).max()) <= largest:
+        raise ValueError(f"{name} must have squares that dtype {carried.dtype} holds")
+    return carried, dtype
 
 
 def difference(x: Array, y: Array) -> Floats:

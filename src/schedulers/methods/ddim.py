@@ -112,7 +112,7 @@ class DDIM(Scheduler):
             if isinstance(self.sigma, (int, float, str)):
                 raise TypeError(
                     f"sigma must be a sequence of one number for each step, or a function of "
-                    f"(level, next_level), got {self.sigma!r}"
+                    f"(level, next_level), got {_checks.shown(self.sigma)}"
                 )
             given = tuple(_checks.vector("sigma", self.sigma).tolist())
             object.__setattr__(self, "sigma", given)  # as floats, so that it stays as it was given

@@ -150,19 +150,21 @@ class DDPM(Scheduler):
             assert noise is not None
             z = noise.draw(stage_place(index, state.tableau.spans[index]))
             fresh = 1.0, deviation * z
-        return advance(state, output, self.prediction_type, self.threshold, fresh, keep_denoised)
+        return arrays.SILENT.copy().run(
+            advance, state, output, self.prediction_type, self.threshold, fresh, keep_denoised
+        )
 
     def _read(self, output: Array, state: State) -> tuple[Array, Any]:
         """Check what the model returned; return its prediction, and the deviation of the noise."""
-        x, c = state.carried, state.tableau.stages[state.index].c
+        x, stage = state.carried, state.tableau.stages[state.index]
         shape = tuple(x.shape)
         if self.learns_variance:
             shape = (shape[0], 2 * shape[1], *shape[2:])
-        output = arrays.matching("the model's output", output, x, shape, state.t)
+        output = arrays.matching("the model's output", output, x, shape, stage.level.t)
         if not self.learns_variance:
-            return output, c
+            return output, stage.c
         output, v = output[:, : x.shape[1]], output[:, x.shape[1] :]
-        if not c:
+        if not stage.c:
             return output, 0.0
         if self.variance == "learned":
             return output, _exp(0.5 * v)
@@ -171,4 +173,7 @@ class DDPM(Scheduler):
 
 
 def _exp(array: Array) -> Array:
-    return array.exp() if hasattr(array, "exp") else np.exp(array)  # PyTorch has it as a method
+    if hasattr(array, "exp"):  # PyTorch has it as a method
+        return array.exp()
+    with np.errstate(over="ignore"):  # the run's end refuses it
+        return np.exp(array)

@@ -34,7 +34,7 @@ def er_sde_rows(
         if end == 0.0 or math.isinf(end):
             yield Stage(now, a=(then.alpha,), b=(then.sigma,))
             continue
-        low, high = noise(end), noise(s)
+        low, high = (_checks.real("what noise returns", noise(at), finite=False) for at in (end, s))
         if not 0.0 < low <= high * (1.0 + 1e-12):
             raise ValueError(
                 f"noise must be positive and not fall with sigma, got {low!r} at {end:g} and "
@@ -144,8 +144,7 @@ class ERSDE(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if _checks.integer("order", self.order, at_least=1) > 3:
-            raise ValueError(f"order must be at most 3, got {self.order}")
+        _checks.between("order", self.order, 1, 3)
         if not callable(self.noise):
             _checks.choice("noise", self.noise, NOISES)
 

@@ -142,8 +142,7 @@ class PLMS(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if _checks.integer("order", self.order, at_least=1) > len(ADAMS_BASHFORTH):
-            raise ValueError(f"order must be at most {len(ADAMS_BASHFORTH)}, got {self.order}")
+        _checks.between("order", self.order, 1, len(ADAMS_BASHFORTH))
         _checks.choice("startup", self.startup, STARTUPS)
         _checks.choice("weights", self.weights, WEIGHTS)
 

@@ -129,8 +129,8 @@ class Restart(Scheduler):
         return (
             low,
             _checks.real("t_max of restarts", high, above=low, at_most=highest),
-            _checks.integer("steps of restarts", steps, at_least=1),
-            _checks.integer("times of restarts", times, at_least=1),
+            _checks.count("steps of restarts", steps),
+            _checks.count("times of restarts", times),
         )
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:

@@ -117,8 +117,7 @@ class SEEDS(Scheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if _checks.integer("order", self.order, at_least=1) > len(STAGES):
-            raise ValueError(f"order must be at most {len(STAGES)}, got {self.order}")
+        _checks.between("order", self.order, 1, len(STAGES))
 
     def stages(self, levels: tuple[Level, ...]) -> Iterator[Stage]:
         """Rows of the tableau."""

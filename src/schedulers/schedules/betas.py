@@ -118,7 +118,7 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0
     def log_alphas_cumprod(t: Floats) -> Floats:
         return 2.0 * log(cos((t + s) / (1.0 + s) * 0.5 * math.pi))
 
-    return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta)
+    return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta, "s")
 
 
 def laplace_betas(
@@ -156,11 +156,13 @@ def laplace_betas(
     b = _checks.real("b", b, above=0.0)
 
     def log_alphas_cumprod(t: Floats) -> Floats:
-        with np.errstate(divide="ignore"):  # the ends, log SNR = +-infinity
+        with np.errstate(
+            divide="ignore", over="ignore", invalid="ignore"
+        ):  # the ends, log SNR = +-infinity
             log_snr = mu - b * np.sign(0.5 - t) * log1p(-2.0 * np.abs(t - 0.5))
         return -softplus(-log_snr)
 
-    return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta)
+    return _betas_of(log_alphas_cumprod, num_train_timesteps, max_beta, "mu and b")
 
 
 def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
@@ -208,23 +210,27 @@ def rescale_zero_terminal_snr(betas: ArrayLike) -> Floats:
 
 def _checked_ends(n: int, start: float, end: float) -> tuple[int, float, float]:
     return (
-        _checks.integer("num_train_timesteps", n, at_least=1),
+        _checks.count("num_train_timesteps", n),
         _fraction("beta_start", start),
         _fraction("beta_end", end),
     )
 
 
-def _betas_of(log_alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: float) -> Floats:
-    n = _checks.integer("num_train_timesteps", n, at_least=1)
+def _betas_of(
+    log_alphas_cumprod: Callable[[Floats], Floats], n: int, max_beta: float, names: str
+) -> Floats:
+    n = _checks.count("num_train_timesteps", n)
     logs = log_alphas_cumprod(np.arange(n + 1) / n)
+    with np.errstate(invalid="ignore"):  # NaN where both have no signal
+        falls = np.diff(logs)
     # 1 - ratio, from the logs: a small beta keeps its digits.
-    betas = np.minimum(-expm1(np.diff(logs)), _fraction("max_beta", max_beta))
-    if not betas.min() > 0.0:
-        raise ValueError("the schedule's parameters must give betas above 0, got a beta of 0")
+    betas = np.minimum(-expm1(falls), _fraction("max_beta", max_beta))
+    if not betas.min() > 0.0:  # nor NaN
+        raise ValueError(f"{names} must give betas above 0 in float64, got a beta of 0")
     return betas
 
 
 def _fraction(name: str, value: float) -> float:
     if not 0.0 < _checks.real(name, value) < 1.0:
-        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}")
+        raise ValueError(f"{name} must lie between 0 and 1, got {_checks.shown(value)}")
     return float(value)

@@ -51,7 +51,7 @@ class VPSchedule(NoiseSchedule):
 
     def __post_init__(self) -> None:
         _checks.settle(self, "beta_min", above=0.0)
-        _checks.settle(self, "beta_max", at_least=self.beta_min)
+        _checks.settle(self, "beta_max", at_least=self.beta_min, at_most=1e150)
         _settle_t_min(self)
 
     def _path(self, t: Floats) -> tuple[Floats, Floats]:

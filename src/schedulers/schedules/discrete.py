@@ -77,10 +77,13 @@ class DiscreteSchedule(NoiseSchedule):
             logs = np.cumsum(log1p(-variances))
         # 1 - alphas_cumprod from the logs: small betas keep their digits.
         self.__setstate__((variances, products, np.sqrt(-expm1(logs))))
+        self._check_apart("betas")
+
+    def _check_apart(self, name: str) -> None:
         if not np.all(self._sigmas[1:] > self._sigmas[:-1]):
             raise ValueError(
-                "betas must give levels that differ in float64, got betas that are too small or "
-                "too many"
+                f"{name} must give levels that differ in float64, got some that are too small or "
+                f"too many"
             )
 
     @classmethod
@@ -106,7 +109,7 @@ class DiscreteSchedule(NoiseSchedule):
         >>> DiscreteSchedule.from_alphas_cumprod([0.9, 0.5, 0.1]).num_train_timesteps
         3
         """
-        products = _checks.vector("alphas_cumprod", alphas_cumprod)
+        products = _checks.vector("alphas_cumprod", alphas_cumprod) + 0.0  # -0.0 is 0.0
         _checks.decreasing("alphas_cumprod", products)
         if not products[0] < 1.0 or products[-1] < 0.0:
             raise ValueError(
@@ -116,6 +119,7 @@ class DiscreteSchedule(NoiseSchedule):
         schedule = cls.__new__(cls)
         betas = 1.0 - products / np.append(1.0, products[:-1])
         schedule.__setstate__((betas, products, np.sqrt(1.0 - products)))
+        schedule._check_apart("alphas_cumprod")
         return schedule
 
     def __getstate__(self) -> tuple[Floats, Floats, Floats]:

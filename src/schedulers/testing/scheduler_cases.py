@@ -9,6 +9,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.engine.parameterization import predicted
+from schedulers.fitting.fitted import FittedScheduler
 from schedulers.grids.run import run_levels
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.discrete import DiscreteSchedule
@@ -36,16 +37,26 @@ class SchedulerCase(SamplerCase):
         return self.name or repr(self.scheduler)
 
     def step_counts(self, *counts: int) -> list[int]:
-        """Those of the numbers of steps that the schedule has training levels for."""
+        """Those of the numbers of steps that the schedule has training levels for.
+
+        A fitted scheduler has its own numbers.
+        """
+        if isinstance(self.scheduler, FittedScheduler):
+            return [table.steps for table in self.scheduler.tables]
         schedule = self.scheduler.schedule
         most = len(schedule.betas) if isinstance(schedule, DiscreteSchedule) else max(counts)
         return [count for count in counts if count <= most]
 
     def levels(self, steps: int) -> dict[str, Any]:
-        """Keywords for a run of its own spacing; by sigmas, if that begins at alpha = 0."""
-        first = run_levels(self.scheduler.schedule, self.scheduler.spacing, steps, None, None)[0]
-        if first.alpha:
-            return {"steps": steps}
+        """Keywords for a run of its own spacing; by sigmas, if that begins at alpha = 0.
+
+        And by sigmas, if it is a fitted scheduler, which has no rows for most numbers of steps.
+        """
+        scheduler = self.scheduler
+        if not isinstance(scheduler, FittedScheduler):
+            first = run_levels(scheduler.schedule, scheduler.spacing, steps, None, None)[0]
+            if first.alpha:
+                return {"steps": steps}
         return {"sigmas": np.append(np.geomspace(self.sigma_max, self.sigma_min, steps), 0.0)}
 
 

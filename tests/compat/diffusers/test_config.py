@@ -88,6 +88,115 @@ class TestConfig:
         assert cls.__name__ in repr(cls())
 
 
+class TestHostileConfigurations:
+    def write(self, folder, text):
+        (folder / "scheduler_config.json").write_text(text)
+        return folder
+
+    def test_a_subfolder_that_is_not_there_is_not_the_folder(self, tmp_path):
+        DDIMScheduler().save_config(tmp_path)
+        with pytest.raises(OSError, match="nowhere"):
+            DDIMScheduler.from_pretrained(tmp_path, subfolder="nowhere")
+        file = tmp_path / "scheduler_config.json"
+        with pytest.raises(OSError, match="scheduler_config.json"):
+            DDIMScheduler.from_pretrained(file, subfolder="nowhere")
+        with pytest.raises(TypeError, match="name_or_path, .* must be a str or a path, got 5"):
+            DDIMScheduler.from_pretrained(5)
+
+    @pytest.mark.parametrize("value", ["false", "", 0, 1.0, [], {}])
+    def test_a_flag_is_true_or_false(self, value, tmp_path):
+        text = json.dumps({"clip_sample": value})
+        with pytest.raises(TypeError, match="clip_sample must be True or False"):
+            DDIMScheduler.from_pretrained(self.write(tmp_path, text))
+        with pytest.raises(TypeError, match="use_karras_sigmas must be True or False"):
+            EulerDiscreteScheduler(use_karras_sigmas=value)
+
+    def test_a_flag_is_none_where_it_may_be(self):
+        assert EulerDiscreteScheduler(use_karras_sigmas=None).config.use_karras_sigmas is None
+        with pytest.raises(TypeError, match="clip_sample must be True or False"):
+            DDIMScheduler(clip_sample=None)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "[]", "3", '"a"', "{", "{]", "[" * 100_000, '{"a":' * 5_000 + "1" + "}" * 5_000],
+        ids=range(8),
+    )
+    def test_a_file_that_is_no_configuration(self, text, tmp_path):
+        with pytest.raises(
+            OSError, match="scheduler_config.json.* must (be|hold) a JSON"
+        ) as caught:
+            DDIMScheduler.from_pretrained(self.write(tmp_path, text))
+        assert len(str(caught.value)) <= 300
+
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            ({"_use_default_values": 5}, "_use_default_values must be a list of names"),
+            ({"_use_default_values": "beta_start"}, "_use_default_values must be"),
+            ({"_use_default_values": [1]}, "_use_default_values must be"),
+            ({1: 2}, "config must have keys that are strings"),
+            ({"trained_betas": {"a": 1}}, "trained_betas must be"),
+            ({"trained_betas": [[[]]]}, "trained_betas must be"),
+            ({"trained_betas": "0.5"}, "trained_betas must be"),
+            ({"beta_start": [0.1]}, "beta_start must be a real number"),
+            ({"beta_start": True}, "beta_start must be a real number"),
+            ({"timestep_spacing": ["leading"]}, "timestep_spacing must be"),
+            ({"num_train_timesteps": 1e3}, "num_train_timesteps must be an integer"),
+            ({"num_train_timesteps": 10**9}, "num_train_timesteps must be at most 1000000"),
+            ({"num_train_timesteps": 10**400}, "num_train_timesteps must be at most 1000000"),
+        ],
+    )
+    def test_what_it_says_is_checked(self, config, message):
+        with pytest.raises((TypeError, ValueError), match=message) as caught:
+            DDIMScheduler.from_config(config)
+        assert len(str(caught.value)) <= 300
+
+    @pytest.mark.parametrize("cls", ALL)
+    def test_counts_have_an_upper_bound(self, cls):
+        with pytest.raises(ValueError, match="num_train_timesteps must be at most 1000000"):
+            cls(num_train_timesteps=10**9)
+
+    def test_lists_that_are_nested_without_end_are_refused(self):
+        endless = []
+        endless.append(endless)
+        with pytest.raises(ValueError, match="nested"):
+            DDIMScheduler(trained_betas=endless)
+
+    @pytest.mark.parametrize("kind", [list, np.array])
+    def test_what_is_saved_is_what_is_in_use(self, kind, tmp_path):
+        betas = kind([0.1] * 10)
+        scheduler = DDIMScheduler(10, trained_betas=betas)
+        before = scheduler.to_json_string()
+        betas[0] = 0.5
+        with pytest.raises((TypeError, ValueError), match="read-only"):
+            scheduler.config.trained_betas[0] = 0.5
+        config = scheduler.config
+        with pytest.raises(TypeError, match="read-only"):
+            config |= {"beta_start": 0.5}
+        assert scheduler.to_json_string() == before
+        again = DDIMScheduler.from_config(scheduler.config)
+        np.testing.assert_array_equal(again.betas, scheduler.betas)
+        for twin in (copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))):
+            assert twin.to_json_string() == before
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda held: held.append(1),
+            lambda held: held.sort(),
+            lambda held: held.__iadd__([1]),
+            lambda held: held.__delitem__(0),
+        ],
+    )
+    def test_a_list_that_is_kept_for_others_is_read_only(self, change):
+        given = {"_class_name": "Other", "nested": {"list": [1, 2]}}
+        scheduler = DDIMScheduler.from_config(given)
+        with pytest.raises(TypeError, match="read-only"):
+            change(scheduler.config.nested["list"])
+        change(given["nested"]["list"])
+        assert scheduler.config.nested == {"list": [1, 2]}
+
+
 def test_output_by_attribute_name_and_position():
     scheduler = DDIMScheduler()
     scheduler.set_timesteps(10)
@@ -108,7 +217,7 @@ def test_output_by_attribute_name_and_position():
         (DDIMScheduler, {"beta_schedule": "cosine"}, "beta_schedule must be one of"),
         (DDIMScheduler, {"prediction_type": "noise"}, "prediction_type must be one of"),
         (DDIMScheduler, {"timestep_spacing": "karras"}, "timestep_spacing must be one of"),
-        (DDIMScheduler, {"clip_sample_range": -1.0}, "limit must be"),
+        (DDIMScheduler, {"clip_sample_range": -1.0}, "clip_sample_range must be"),
         (DDPMScheduler, {"variance_type": "large"}, "variance_type must be one of"),
         (EulerDiscreteScheduler, {"final_sigmas_type": "one"}, "final_sigmas_type must be"),
         (EulerDiscreteScheduler, {"timestep_type": "real"}, "timestep_type must be"),

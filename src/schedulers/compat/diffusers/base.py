@@ -159,7 +159,8 @@ class SchedulerBase(Configured):
                 config.dynamic_thresholding_ratio, 1.0, rederive_noise, config.sample_max_value
             )
         if config.get("clip_sample"):
-            return StaticThreshold(config.clip_sample_range, rederive_noise)
+            limit = _checks.real("clip_sample_range", config.clip_sample_range, above=0.0)
+            return StaticThreshold(limit, rederive_noise)
         return None
 
     def _begun(self, tableau: Tableau, sample: Array) -> State:
@@ -178,7 +179,8 @@ class SchedulerBase(Configured):
         """Take a row on the engine."""
         x = state.carried
         output = arrays.matching("model_output", output, x, tuple(x.shape), state.t)
-        return advance(state, self._read(output, state), self._predicts, threshold, noise)
+        output = self._read(output, state)
+        return arrays.SILENT.copy().run(advance, state, output, self._predicts, threshold, noise)
 
     def _read(self, output: Array, state: State) -> Array:
         """Return what the model returned, now in the run's precision, as the engine reads it."""
@@ -290,6 +292,8 @@ class Indexed(SchedulerBase):
 class WithSigmas(Indexed):
     """Those whose levels are sigmas, one for each of `timesteps`, and that of the run's end."""
 
+    # Whether the last training level, too, must have a finite sigma.
+    _ends_finite = False
     _karras: tuple[bytes, NDArray[np.float64]] = (b"", np.empty(0))
     _sigmas: NDArray[Any]
     # How many more sigmas than timesteps set_timesteps set.
@@ -337,7 +341,8 @@ class WithSigmas(Indexed):
         """Karras's sigma at every training level."""
         key = self._products.tobytes()
         if self._karras[0] != key:
-            if self._products.min() <= 0.0:
+            finite = self._products if self._ends_finite else self._products[:-1]
+            if (finite <= 0.0).any():
                 raise ValueError("alphas_cumprod must be above 0: sigma is infinite there")
             self._karras = key, tables.karras(self._products)
         return self._karras[1]
@@ -398,9 +403,8 @@ def number(name: str, value: Any) -> float | int:
             value = value.item()
         except (ValueError, RuntimeError, TypeError):
             raise ValueError(f"{name} must be one number, got {_checks.shown(given)}") from None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return _checks.real(name, value)
+    number = _checks.real(name, value)
+    return value if isinstance(value, int) else number
 
 
 def no_index(timestep: Any) -> float:

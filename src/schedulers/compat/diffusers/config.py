@@ -7,14 +7,14 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from schedulers import _checks
+from schedulers import _checks, _files
 from schedulers.compat.diffusers import processes
 
 FILE = "scheduler_config.json"
@@ -49,16 +49,33 @@ class Config(dict[str, Any]):
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("a configuration is read-only: make a scheduler with from_config(config)")
 
-    __setattr__ = __setitem__ = __delitem__ = __delattr__ = _refuse
+    __setattr__ = __setitem__ = __delitem__ = __delattr__ = __ior__ = _refuse
     setdefault = pop = update = popitem = clear = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Config, (dict(self),)
 
 
+class _List(list[Any]):
+    """A list of a configuration; read-only."""
+
+    _refuse = Config._refuse
+    __setattr__ = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = extend = insert = pop = remove = clear = sort = reverse = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _List, (list(self),)
+
+
 def configured(init: Init) -> Init:
     """Keep the arguments of a constructor as `config`; private ones go there alone."""
     signature = inspect.signature(init)
+    # The flags, and whether each may be None.
+    flags = {
+        name: parameter.annotation.endswith("None")
+        for name, parameter in signature.parameters.items()
+        if str(parameter.annotation).startswith("bool")
+    }
 
     @wraps(init)
     def configured_init(self: Configured, *args: Any, **kwargs: Any) -> None:
@@ -70,9 +87,13 @@ def configured(init: Init) -> Init:
         values = dict(bound.arguments)
         values |= values.pop("kwargs", {})
         del values["self"]
+        for name in flags:
+            if values[name] is not None or not flags[name]:
+                _checks.boolean(name, values[name])
         defaulted = [name for name in values if name not in given]
-        name = {"_class_name": type(self).__name__}
-        self._internal_dict = Config({**name, **private, **values, _DEFAULTED: defaulted})
+        own = {"_class_name": type(self).__name__}
+        values = {**own, **private, **values, _DEFAULTED: defaulted}
+        self._internal_dict = _owned("config", values)
         init(self, *args, **public)
 
     return configured_init  # type: ignore[return-value]
@@ -138,6 +159,7 @@ class Configured:
         >>> euler.config.beta_schedule, euler.config["timestep_spacing"]
         ('scaled_linear', 'linspace')
         """
+        _checks.boolean("return_unused_kwargs", return_unused_kwargs)
         if isinstance(config, (str, os.PathLike)):
             config = cls.load_config(config)
         return cls._made(config, return_unused_kwargs, kwargs)
@@ -156,7 +178,12 @@ class Configured:
                 f"config must be a mapping, or the path of a {FILE} or its folder, "
                 f"got {_checks.shown(config)}"
             )
-        defaulted = (*config.get(_DEFAULTED, ()), _DEFAULTED)
+        for name in config:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"config must have keys that are strings, got {_checks.shown(name)}"
+                )
+        defaulted = (*_names(config.get(_DEFAULTED, ())), _DEFAULTED)
         given = {name: value for name, value in config.items() if name not in defaulted}
         defaults = _defaults(cls)
         own = list(defaults)
@@ -182,7 +209,7 @@ class Configured:
             _log.warning("%s takes no %s: ignored", cls.__name__, ", ".join(strange))
         if "_class_name" in hidden:
             hidden["_class_name"] = cls.__name__
-        scheduler._internal_dict = Config({**scheduler._internal_dict, **hidden})
+        scheduler._internal_dict = _owned("config", {**scheduler._internal_dict, **hidden})
         unknown = {name: value for name, value in kwargs.items() if name not in own}
         return (scheduler, {**unknown, **hidden}) if return_unused_kwargs else scheduler
 
@@ -198,7 +225,7 @@ class Configured:
         clips = _defaults(cls).get("clip_sample") and "clip_sample" not in arguments
         name = processes.plain(config.get("_class_name"))
         of_itself = name == cls._known_name() or config.get("clip_sample") is True
-        foreign = name is not None or any(key in config for key in _OF_OTHERS)
+        foreign = processes.known(name) or any(key in config for key in _OF_OTHERS)
         if clips and foreign and not of_itself and not arguments.get("thresholding"):
             warnings.warn(
                 f"{cls.__name__} clips its denoised estimates to -1 ... 1 by its own default, as "
@@ -217,7 +244,7 @@ class Configured:
 
     def register_to_config(self, **kwargs: Any) -> None:
         """Change the configuration in place; what the constructor derived from it stays."""
-        self._internal_dict = Config({**self._internal_dict, **kwargs})
+        self._internal_dict = _owned("config", {**self._internal_dict, **kwargs})
 
     @classmethod
     def from_pretrained(
@@ -247,8 +274,10 @@ class Configured:
 
         Raises
         ------
+        TypeError, ValueError
+            If an argument is not as described, or for what the constructor refuses.
         OSError
-            If there is no such file.
+            If there is no such file, or if it holds no JSON object.
         """
         kwargs = {name: value for name, value in kwargs.items() if name not in _OF_DOWNLOADS}
         config = cls.load_config(pretrained_model_name_or_path, subfolder=subfolder)
@@ -258,22 +287,40 @@ class Configured:
     def load_config(
         cls, path: str | os.PathLike[str], *, subfolder: str | None = None
     ) -> dict[str, Any]:
-        """Read a scheduler_config.json; arguments and errors as for `from_pretrained`."""
-        place = Path(path)
-        candidates = [place / subfolder / FILE] if subfolder else []
-        candidates += [place / FILE, place]
-        found = next((file for file in candidates if file.is_file()), None)
+        """Read a scheduler_config.json.
+
+        Parameters
+        ----------
+        path, subfolder
+            As `pretrained_model_name_or_path` and `subfolder` of `from_pretrained`.
+
+        Returns
+        -------
+        dict
+
+        Raises
+        ------
+        TypeError, OSError
+            As for `from_pretrained`.
+        """
+        place = _path("pretrained_model_name_or_path, or path,", path)
+        if subfolder is not None:
+            place = place / _path("subfolder", subfolder)
+        candidates = [place / FILE] if subfolder else [place / FILE, place]
+        found = next((file for file in candidates if os.path.isfile(file)), None)
         if found is None:
             raise OSError(
-                f"no {FILE} at {str(path)!r}: give a folder that has one, or the file itself; "
-                f"nothing is downloaded"
+                f"no {FILE} at {_checks.shown(str(place))}: give a folder that has one, or the "
+                f"file itself; nothing is downloaded"
             )
         try:
             config = json.loads(found.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise OSError(f"{str(found)!r} must be a JSON file: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise OSError(f"{_checks.shown(str(found))} must be a JSON file: {error}") from None
         if not isinstance(config, dict):
-            raise OSError(f"{str(found)!r} must hold a JSON object, got {_checks.shown(config)}")
+            raise OSError(
+                f"{_checks.shown(str(found))} must hold a JSON object, got {_checks.shown(config)}"
+            )
         return config
 
     def save_config(
@@ -284,15 +331,25 @@ class Configured:
         Parameters
         ----------
         save_directory : str or path
-            The folder; made where there is none.
+            The folder; made where there is none. A file that is there is replaced only when the
+            new one is complete.
         push_to_hub : bool
             Must be False: nothing is uploaded.
+
+        Raises
+        ------
+        TypeError
+            If `save_directory` is not a path.
+        NotImplementedError
+            If `push_to_hub` is True.
+        OSError
+            If the file cannot be written; the old one is left.
         """
-        if push_to_hub:
+        if _checks.boolean("push_to_hub", push_to_hub):
             raise NotImplementedError("push_to_hub must be False: nothing is uploaded from here")
-        folder = Path(save_directory)
+        folder = _path("save_directory", save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(self.to_json_string(), encoding="utf-8")
+        _files.write_text(folder / FILE, self.to_json_string())
 
     save_pretrained = save_config
 
@@ -311,6 +368,35 @@ def _defaults(cls: type) -> dict[str, Any]:
     """Return the constructor's arguments and their defaults."""
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
     return {one.name: one.default for one in parameters}
+
+
+def _owned(name: str, value: Any, depth: int = 64) -> Any:
+    """Return a value of a configuration as one that nobody else can write to."""
+    if depth == 0:
+        raise ValueError(f"{name} must hold no lists that are nested deeper than 62")
+    if isinstance(value, dict):
+        return Config({key: _owned(str(key), each, depth - 1) for key, each in value.items()})
+    if isinstance(value, (list, tuple)):
+        owned = [_owned(name, each, depth - 1) for each in value]
+        return _List(owned) if isinstance(value, list) else tuple(owned)
+    if isinstance(value, np.ndarray):
+        value = value.copy()
+        value.flags.writeable = False
+    return value
+
+
+def _path(name: str, value: Any) -> Path:
+    try:
+        return Path(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a str or a path, got {_checks.shown(value)}") from None
+
+
+def _names(given: Any) -> Iterable[str]:
+    """Return the names of arguments that were left at their defaults."""
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{_DEFAULTED} must be a list of names, got {_checks.shown(given)}")
+    return given
 
 
 def _jsonable(value: object) -> Any:

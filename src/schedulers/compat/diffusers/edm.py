@@ -49,12 +49,14 @@ class EDM(SigmaRuns):
         _checks.choice("sigma_schedule", config.sigma_schedule, ("karras", "exponential"))
         _checks.choice("final_sigmas_type", config.final_sigmas_type, FINAL_SIGMAS)
         for name in ("sigma_min", "sigma_max", "sigma_data", "rho"):
-            _checks.real(name, config[name], above=0.0)
+            _checks.real(name, config[name], above=0.0, at_most=1e30)
+        if config.sigma_min < 1e-30:  # in float32
+            raise ValueError(f"sigma_min must be at least 1e-30, got {config.sigma_min}")
         if config.sigma_min >= config.sigma_max:
             raise ValueError(
                 f"sigma_min must be below sigma_max={config.sigma_max}, got {config.sigma_min}"
             )
-        count = _checks.integer("num_train_timesteps", config.num_train_timesteps, at_least=1)
+        count = _checks.count("num_train_timesteps", config.num_train_timesteps)
         self._begin_steps()
         self._set_run(self._sigmas_of(count), None)
 

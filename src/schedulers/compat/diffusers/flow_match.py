@@ -49,7 +49,7 @@ class Flow(WithSigmas):
 
     def _ends(self, shift: float) -> None:
         """Set sigma_min and sigma_max: the training's shifted ends."""
-        n = _checks.integer("num_train_timesteps", self.config.num_train_timesteps, at_least=1)
+        n = _checks.count("num_train_timesteps", self.config.num_train_timesteps)
         low, high = shifted(np.array([1.0 / n, 1.0]), shift).astype(np.float32).tolist()
         self.sigma_min, self.sigma_max = low, high
 
@@ -126,8 +126,8 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         remapping(self.config)
         _checks.choice("time_shift_type", time_shift_type, ("exponential", "linear"))
         self._begin_steps()
-        self._shift = _checks.real("shift", shift, above=0.0)
-        n = _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
+        self._shift = _checks.real("shift", shift, at_least=1e-6, at_most=1e6)
+        n = _checks.count("num_train_timesteps", num_train_timesteps)
         own = 1.0 if use_dynamic_shifting else self._shift
         self._ends(own)
         self._sigmas = shifted(np.arange(n, 0, -1) / n, own).astype(np.float32)
@@ -146,7 +146,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
 
     def set_shift(self, shift: float) -> None:
         """Set the shift of the levels, from the next `set_timesteps` on."""
-        self._shift = _checks.real("shift", shift, above=0.0)
+        self._shift = _checks.real("shift", shift, at_least=1e-6, at_most=1e6)
 
     def time_shift(self, mu: float, sigma: float, t: Array) -> Array:
         """Return times shifted by mu, the shift's logarithm if `time_shift_type` says so."""
@@ -280,7 +280,7 @@ class FlowMatchHeunDiscreteScheduler(SigmaRuns, Flow):
     @configured
     def __init__(self, num_train_timesteps: int = 1000, shift: float = 1.0) -> None:
         self._begin_steps()
-        self._ends(_checks.real("shift", shift, above=0.0))
+        self._ends(_checks.real("shift", shift, at_least=1e-6, at_most=1e6))
         self.set_timesteps(num_train_timesteps)
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
@@ -334,7 +334,7 @@ class LTXEulerAncestralRFScheduler(Flow):
     def __init__(
         self, num_train_timesteps: int = 1000, eta: float = 1.0, s_noise: float = 1.0
     ) -> None:
-        _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
+        _checks.count("num_train_timesteps", num_train_timesteps)
         _checks.real("eta", eta, at_least=0.0, at_most=1.0)
         _checks.real("s_noise", s_noise, at_least=0.0)
         self._begin_steps()

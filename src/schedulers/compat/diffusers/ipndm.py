@@ -29,7 +29,7 @@ class IPNDMScheduler(Indexed, Multistage):
 
     @configured
     def __init__(self, num_train_timesteps: int = 1000, trained_betas: Any = None) -> None:
-        _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
+        _checks.count("num_train_timesteps", num_train_timesteps)
         self._set_up()
         self.set_timesteps(num_train_timesteps)
 

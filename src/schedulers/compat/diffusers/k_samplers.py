@@ -42,7 +42,7 @@ class KSampler(SigmaRuns, VarianceExploding):
     def _set_by_number(self, steps: int, device: Any, n_train: int | None = None) -> None:
         count = self._check_steps(steps, math.inf)
         if n_train is not None:
-            n_train = _checks.integer("num_train_timesteps", n_train, at_least=1)
+            n_train = _checks.count("num_train_timesteps", n_train)
         times = self._spaced(count, n_train)
         times, sigmas = self._remap(times, self._at(times))
         if self._rounds and remapping(self.config) == "use_karras_sigmas":

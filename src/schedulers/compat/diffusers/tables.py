@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine.arrays import cast
 from schedulers.schedules.betas import cosine_betas
 from schedulers.schedules.elementary import exp
 
@@ -30,21 +31,22 @@ TINY = 2.0**-24
 
 def betas(config: Any, kinds: tuple[str, ...]) -> Floats:
     """Variances that a configuration names, of one of these kinds."""
-    n = _checks.integer("num_train_timesteps", config.num_train_timesteps, at_least=1)
+    n = _checks.count("num_train_timesteps", config.num_train_timesteps)
     kind = _checks.choice("beta_schedule", config.beta_schedule, kinds)
     if config.trained_betas is not None:
         # Of another number than the training's times, too: then those that there are can be used.
-        table = _checks.vector("trained_betas", config.trained_betas).astype(np.float32)
+        table: Floats = cast(_checks.vector("trained_betas", config.trained_betas), np.float32)
+        names = "trained_betas"
     else:
         start = _checks.real("beta_start", config.beta_start, at_least=0.0, at_most=1.0)
         end = _checks.real("beta_end", config.beta_end, at_least=0.0, at_most=1.0)
-        table = _of_kind(kind, n, start, end)
+        table, names = _of_kind(kind, n, start, end), "beta_start and beta_end"
     if config.get("rescale_betas_zero_snr"):
         table = _rescaled(table)
     if not (table > 0.0).all() or not (table[:-1] < 1.0).all() or not table[-1] <= 1.0:
         raise ValueError(
-            f"betas must lie between 0 and 1 in float32 (only the last may be 1), got values from "
-            f"{table.min():g} to {table.max():g}"
+            f"{names} must give betas between 0 and 1 in float32 (only the last may be 1), got "
+            f"betas from {table.min():g} to {table.max():g}"
         )
     return table
 
@@ -57,7 +59,8 @@ def alphas_cumprod(betas: Floats) -> Floats:
 def karras(alphas_cumprod: Floats) -> NDArray[np.float64]:
     """Karras's sigma at every training level."""
     products = alphas_cumprod.astype(np.float64)
-    return np.sqrt((1.0 - products) / products)
+    with np.errstate(divide="ignore"):  # a last level of no signal
+        return np.sqrt((1.0 - products) / products)
 
 
 def _of_kind(kind: str, n: int, start: float, end: float) -> Floats:

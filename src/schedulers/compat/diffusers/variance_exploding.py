@@ -38,6 +38,8 @@ Array = Any
 class VarianceExploding(WithSigmas):
     """Schedulers whose levels are Karras sigmas, and whose times need not be integers."""
 
+    _ends_finite = True
+
     def _set_up(self) -> None:
         remapping(self.config)
         super()._set_up()
@@ -435,7 +437,7 @@ class HeunDiscreteScheduler(SigmaRuns, VarianceExploding):
         if (num_inference_steps is None) == (timesteps is None):
             raise ValueError("exactly one of num_inference_steps and timesteps must be given")
         if timesteps is None and num_train_timesteps is not None:
-            n = _checks.integer("num_train_timesteps", num_train_timesteps, at_least=1)
+            n = _checks.count("num_train_timesteps", num_train_timesteps)
             times = self._spaced(self._check_steps(num_inference_steps, math.inf), n)
         else:
             times = self._steps_from(num_inference_steps, timesteps)

@@ -47,7 +47,11 @@ class Call:
             raise TypeError(
                 f"extra_args must be a dict or None, got {_checks.shown(self.extra_args)}"
             )
-        _checks.settle(self, "s_noise", at_least=0.0)
+        if not all(isinstance(name, str) for name in self.extra_args or ()):
+            raise TypeError(
+                f"extra_args must have keys that are strings, got {_checks.shown(self.extra_args)}"
+            )
+        _checks.settle(self, "s_noise", at_least=0.0, at_most=1e30)
         if self.noise_sampler is not None:
             _checks.function("noise_sampler", self.noise_sampler, "(sigma, sigma_next)")
 
@@ -150,14 +154,14 @@ def tableau(
 def ends(sigma_min: float, sigma_max: float) -> tuple[float, float]:
     """Check the ends of a run that chooses its own levels; return the first and the last."""
     return (
-        _checks.real("sigma_max", sigma_max, above=0.0),
-        _checks.real("sigma_min", sigma_min, above=0.0),
+        _checks.real("sigma_max", sigma_max, at_least=1e-150, at_most=1e150),
+        _checks.real("sigma_min", sigma_min, at_least=1e-150, at_most=1e150),
     )
 
 
 def amount(eta: float, sigmas: tuple[float, float] | None = None) -> float:
     """Check eta; `sigmas` are the ends of a run that may rise, where no noise can be added."""
-    eta = _checks.real("eta", eta, at_least=0.0)
+    eta = _checks.real("eta", eta, at_least=0.0, at_most=1e100)
     if eta and sigmas is not None and sigmas[1] > sigmas[0]:
         raise ValueError(
             f"eta must be 0 where sigma_min is above sigma_max, so that the run rises, got {eta!r}"

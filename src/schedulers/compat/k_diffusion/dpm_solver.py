@@ -29,7 +29,7 @@ from schedulers.compat.k_diffusion.running import (
     sampler_for,
     without_gradients,
 )
-from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.arrays import SILENT, cast, weighted_sum
 from schedulers.engine.state import State, advance
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.methods.dpm_solver import dpm_solver_rows, second_order_step
@@ -97,8 +97,10 @@ def sample_dpm_fast(
     array([[ 1. , -0.5]])
     """
     first, last = ends(sigma_min, sigma_max)
-    n, eta = _checks.integer("n", n, at_least=1), amount(eta, (first, last))
-    told = callback and (lambda info: callback({**info, **_times(info)}))
+    n, eta = _checks.count("n", n), amount(eta, (first, last))
+    if callback is not None:
+        _checks.function("callback", callback, "(info)")
+    told = None if callback is None else lambda info: callback({**info, **_times(info)})
     call = Call(model, x, extra_args, told, disable, s_noise, noise_sampler)
     if first == last:
         return run(None, call, ())
@@ -270,10 +272,12 @@ class _Controller:
         h = abs(_checks.real("h_init", h_init))
         if not h:
             raise ValueError(f"h_init must not be 0, got {h_init!r}")
-        p, i = _checks.real("pcoeff", p), _checks.real("icoeff", i)
-        d = _checks.real("dcoeff", d)
+        p, i, d = (
+            _checks.real(name, given, at_least=-10.0, at_most=10.0)
+            for name, given in (("pcoeff", p), ("icoeff", i), ("dcoeff", d))
+        )
         exponents = (p + i + d) / order, -(p + 2.0 * d) / order, d / order
-        return cls(h, exponents, _checks.real("accept_safety", safety))
+        return cls(h, exponents, _checks.real("accept_safety", safety, at_most=1.0))
 
     def accepts(self, error: float) -> bool:
         """Change h by the error of a step, and say whether the step is accepted."""
@@ -314,9 +318,9 @@ def _attempt(
         output = call.evaluate(high)
         if denoised is None:
             denoised = output * 1.0  # the next call may write over it
-        high = advance(high, output, "sample", keep_denoised=False)
+        high = SILENT.copy().run(advance, high, output, "sample", None, None, False)
         if not low.done:
-            low = advance(low, output, "sample", keep_denoised=False)
+            low = SILENT.copy().run(advance, low, output, "sample", None, None, False)
     return denoised, low.carried, high.carried
 
 
@@ -331,8 +335,11 @@ def _pair(now: Level, then: Level, order: int) -> tuple[Iterator[Stage], Iterato
 
 def _error(low: Array, high: Array, before: Array, atol: float, rtol: float) -> float:
     low, high, before = map(_values, (low, high, before))
-    allowed = np.maximum(atol, rtol * np.maximum(abs(low), abs(before)))
-    return math.sqrt(np.mean(((low - high) / allowed) ** 2))
+    if not low.size:
+        return 0.0
+    with np.errstate(over="ignore"):
+        allowed = np.maximum(atol, rtol * np.maximum(abs(low), abs(before)))
+        return math.sqrt(np.mean(((low - high) / allowed) ** 2))
 
 
 def _values(array: Array) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine.arrays import cast
 from schedulers.grids.sigmas import exponential_sigmas, karras_sigmas, polyexponential_sigmas
 from schedulers.schedules.continuous import VPSchedule
 
@@ -106,20 +107,24 @@ def get_sigmas_vp(
     >>> get_sigmas_vp(3).round(3)
     array([1.52167e+02, 3.42200e+00, 1.00000e-02, 0.00000e+00], dtype=float32)
     """
-    n = _checks.integer("n", n, at_least=1)
-    beta_d = _checks.real("beta_d", beta_d, at_least=0.0)
-    beta_min = _checks.real("beta_min", beta_min, above=0.0)
+    n = _checks.count("n", n)
+    beta_d = _checks.real("beta_d", beta_d, at_least=0.0, at_most=1e100)
+    beta_min = _checks.real("beta_min", beta_min, above=0.0, at_most=1e100)
     eps_s = _checks.real("eps_s", eps_s, above=0.0)
     if eps_s >= 1.0:
         raise ValueError(f"eps_s must be below 1, where the levels begin, got {eps_s!r}")
     path = VPSchedule(beta_min, beta_min + beta_d)
     levels = path.karras_sigma(np.linspace(1.0, eps_s, n))
-    return _float32(np.append(levels, 0.0), device)
+    return _float32(np.append(levels, 0.0), device, "beta_d and beta_min")
 
 
-def _float32(sigmas: Any, device: Any) -> Any:
+def _float32(sigmas: Any, device: Any, names: str = "sigma_max") -> Any:
     if str(device) != "cpu":
         raise ValueError(
-            f"device must be 'cpu', where NumPy arrays are, got {device!r}; x may be on another one"
+            f"device must be 'cpu', where NumPy arrays are, got {_checks.shown(device)}; x may be "
+            f"on another one"
         )
-    return sigmas.astype(np.float32)
+    levels = cast(sigmas, np.float32)
+    if not np.isfinite(levels).all():
+        raise ValueError(f"{names} must give sigmas that float32 holds, got {sigmas.max():g}")
+    return levels

@@ -8,6 +8,7 @@ from typing import Any
 from schedulers import _checks, likelihood
 from schedulers.compat.k_diffusion.arguments import Array, Call, Model, ends
 from schedulers.denoisers import per_sample
+from schedulers.likelihood.flow import FINEST_TOLERANCE
 from schedulers.schedules.continuous import VESchedule
 
 
@@ -31,7 +32,8 @@ def log_likelihood(
     sigma_min, sigma_max : float
         Level of the samples, and the one at which their density is that of noise alone; positive.
     atol, rtol : float
-        The less of them is the tolerance of `schedulers.likelihood.log_likelihood`. Positive.
+        The less of them is the tolerance of `schedulers.likelihood.log_likelihood`. At least
+        1e-30.
 
     Returns
     -------
@@ -58,7 +60,10 @@ def log_likelihood(
     high, low = ends(sigma_min, sigma_max)
     if not low < high:
         raise ValueError(f"sigma_min must be below sigma_max, got {low!r} and {high!r}")
-    tolerances = [_checks.real(*pair, above=0.0) for pair in (("atol", atol), ("rtol", rtol))]
+    tolerances = [
+        _checks.real(name, given, at_least=FINEST_TOLERANCE)
+        for name, given in (("atol", atol), ("rtol", rtol))
+    ]
     call = Call(model, x, extra_args, None, True)
 
     def denoiser(x: Array, t: float) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 from schedulers import _checks
 from schedulers.compat.k_diffusion.arguments import Array, Call, NoiseSampler
 from schedulers.engine import arrays
-from schedulers.engine.arrays import cast, weighted_sum
+from schedulers.engine.arrays import SILENT, cast, weighted_sum
 from schedulers.engine.noise import START, Noise
 from schedulers.engine.state import State, advance
 from schedulers.engine.tableau import Tableau
@@ -38,7 +38,7 @@ def run(tableau: Tableau | None, call: Call, sigmas: Array) -> Array:
                     report(_info(sigmas, step, state, output))
                     report = None
                 fresh = (stage.c, next(noises)) if stage.c else None
-                state = advance(state, output, "sample", noise=fresh, keep_denoised=False)
+                state = SILENT.copy().run(advance, state, output, "sample", None, fresh, False)
                 ended = stage.ends_step
     return state.x
 

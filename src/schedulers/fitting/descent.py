@@ -1,0 +1,113 @@
+"""Levels and weights moved until the last sample is nearest to the flow's: nonlinear least squares.
+
+The derivatives are differences of runs. A run with one number moved begins where that number is
+first used. The sums of squares and products are added up batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from schedulers.fitting.least_squares import Space, descend
+from schedulers.fitting.passes import Model, run
+from schedulers.fitting.rows import Free, corrected, fitted_table
+from schedulers.fitting.trajectories import flat
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from schedulers.engine.tableau import Tableau
+    from schedulers.scheduler import Scheduler
+
+    Floats = NDArray[np.float64]
+
+# By how much a number is moved for a derivative: float32 models tell it from rounding.
+_MOVE = 3e-3
+# Weights are drawn to those of the scheduler that the fit began with, by this part of the square of
+# the samples for a weight of 1.
+_RIDGE = 1e-7
+# A round that gains less than this part of the error is the last.
+_LEAST_GAIN = 2e-3
+
+
+class Batch(NamedTuple):
+    """A model, where its flow ends, and the samples that are fitted on and that are held out."""
+
+    model: Model
+    x_0: Any
+    fitted: NDArray[np.bool_]
+
+
+class Descent:
+    """The error of a table as a function of its free numbers, and its descent.
+
+    Parameters
+    ----------
+    base : Scheduler
+        Whose rows are corrected.
+    fine : Tableau
+        The run in fine steps: it begins at the level of the given samples, and levels lie between
+        its first finite sigma and its last noisy one.
+    batches : sequence of Batch
+    steps, reach : int
+        Number of steps, and of the evaluations that a row weighs at most.
+    moves_levels : bool
+        Whether the levels move.
+    """
+
+    def __init__(
+        self,
+        base: Scheduler,
+        fine: Tableau,
+        batches: Sequence[Batch],
+        steps: int,
+        reach: int,
+        moves_levels: bool,
+    ) -> None:
+        self.base, self.top, self.batches = base, fine.levels[0], batches
+        self.steps, self.reach, self.moves_levels = steps, reach, moves_levels
+        finite = fine.sigmas[:-1][np.isfinite(fine.sigmas[:-1])]
+        self._low, self._high = np.log([finite[-1], finite[0]])
+        self._ridge = _RIDGE * sum(float(np.sum(flat(b.x_0, b.fitted) ** 2)) for b in batches)
+
+    def table(self, vector: Floats) -> Tableau:
+        """Return the table of these free numbers."""
+        free = Free.of(vector, self.steps, self.reach)
+        if self.moves_levels:
+            return fitted_table(self.base, self.top, free)
+        return corrected(self.base, self.top, self.base.tableau(self.steps).levels, free.weights)
+
+    def down(self, vector: Floats, rounds: int) -> tuple[Floats, float]:
+        """Return the numbers after some rounds, and the sum of squares that they leave."""
+        space = Space.around(vector[: self.steps], self._low, self._high)
+        equations = partial(self._normal_equations, space)
+        return descend(space, vector, rounds, _LEAST_GAIN, self._error, equations)
+
+    def _error(self, vector: Floats) -> float:
+        table = self.table(vector)
+        squares = (
+            np.sum((flat(run(model, table).x, rows) - flat(x_0, rows)) ** 2)
+            for model, x_0, rows in self.batches
+        )
+        return float(sum(squares) + self._ridge * np.sum(vector[self.steps :] ** 2))
+
+    def _normal_equations(self, space: Space, vector: Floats) -> tuple[Floats, Floats]:
+        is_weight = np.arange(vector.size) >= self.steps
+        moving = np.flatnonzero(is_weight | (self.moves_levels & np.isfinite(vector))).tolist()
+        tried = [space.moved(vector, i, _MOVE) for i in moving]
+        tables = [self.table(numbers) for numbers, _ in tried]
+        normal, slope = np.diag(self._ridge * is_weight), np.zeros_like(vector)
+        slope[is_weight] = self._ridge * vector[is_weight]
+        for model, x_0, rows in self.batches:
+            known = run(model, self.table(vector))
+            reached = flat(known.x, rows)
+            columns = np.zeros((vector.size, reached.size))
+            for i, table, (_, move) in zip(moving, tables, tried, strict=True):
+                columns[i] = (flat(run(model, table, known).x, rows) - reached) / move
+            normal += columns @ columns.T
+            slope += columns @ (reached - flat(x_0, rows))
+        return normal, slope

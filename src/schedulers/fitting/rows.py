@@ -1,0 +1,88 @@
+"""Tables with free numbers in them: the levels, and what a row adds to the one that it began with.
+
+A scheduler's row is x' = sum_k a_k D_k + b_k e_k, with k = 0 for its own evaluation and k = 1 for
+the one before. A fitted row adds weights w_k of differences of noise estimates,
+
+    x' = sum_k a_k D_k + b_k e_k + alpha' (s' - s) sum_{k >= 1} w_k (e_k - e_0),
+
+with Karras's sigmas s of its level and s' of the next. The sum of what is added is 0: so D is still
+weighed by alpha' in all and e by sigma', and a point mass is sampled exactly. Differences of D
+would add nothing but the given sample: each x is a sum of the estimates before it.
+
+The first evaluation may be below the level of the given noise. There the marginal is noise but for
+little of the data, so that noise of scale sigma stands for noise of the first level's scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from schedulers.engine.tableau import Stage, Tableau
+from schedulers.scheduler import Scheduler
+from schedulers.schedules.base import Level
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+class Free(NamedTuple):
+    """The free numbers of a table.
+
+    Attributes
+    ----------
+    log_sigmas : ndarray of float64, shape (steps,)
+        Logarithm of Karras's sigma where each step begins, falling.
+    weights : tuple of ndarray of float64
+        w_1, w_2, ... of each row.
+    """
+
+    log_sigmas: Floats
+    weights: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, vector: Floats, steps: int, reach: int) -> Free:
+        """Return the numbers of a vector: the logarithms, then the weights row by row."""
+        ends = np.cumsum([steps, *sizes(steps, reach)])
+        first, *rows = np.split(vector, ends[:-1])
+        return cls(first, tuple(rows))
+
+    @property
+    def vector(self) -> Floats:
+        """All of the numbers, in the order that `of` takes."""
+        return np.concatenate([self.log_sigmas, *self.weights])
+
+
+def sizes(steps: int, reach: int) -> list[int]:
+    """Return the number of weights of each row, which weighs `reach` evaluations at most."""
+    return [min(row, reach - 1) for row in range(steps)]
+
+
+def fitted_table(base: Scheduler, top: Level, free: Free) -> Tableau:
+    """Return the table that has these numbers; the given sample is at the level `top`."""
+    sigmas = np.exp(free.log_sigmas)
+    levels = (*map(base.schedule.level, sigmas.tolist()), base.schedule.clean)
+    return corrected(base, top, levels, free.weights)
+
+
+def corrected(
+    base: Scheduler, top: Level, levels: tuple[Level, ...], weights: Sequence[Floats]
+) -> Tableau:
+    """Return the table of `base` on these levels, each row with what its weights add."""
+    rows = zip(base.stages(levels), weights, levels[1:], strict=True)
+    stages = tuple(_with(stage, added, then) for stage, added, then in rows)
+    scale = 1.0 if levels[0] == top else levels[0].sigma / top.sigma
+    return Tableau("FittedScheduler", (top, *levels[1:]), stages, (scale, 0.0))
+
+
+def _with(stage: Stage, weights: Floats, then: Level) -> Stage:
+    if not weights.size:
+        return stage
+    added = then.alpha * (then.karras - stage.level.karras) * np.array([-weights.sum(), *weights])
+    b = [sum(pair) for pair in zip_longest(stage.b, added.tolist(), fillvalue=0.0)]
+    return Stage(stage.level, stage.a, b, ends_step=stage.ends_step)

@@ -1,0 +1,95 @@
+"""Every public callable of the package: what its modules' `__all__` name, and their methods."""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+
+import schedulers
+
+# Results that a function returns, and what names no callable: nobody makes them.
+RESULTS = {
+    *("Comparison", "Convergence", "ErrorBudget", "TransferFunction"),
+    *("VariationalBound", "FlowLikelihood", "State", "Level", "SchedulerOutput"),
+}
+# Base classes; their methods are called on those that are derived from them.
+BASES = {"NoiseSchedule", "Scheduler", "Distribution", "Scales"}
+LEFT_OUT = {
+    **dict.fromkeys(RESULTS, "a result, which a function makes"),
+    **dict.fromkeys(BASES, "a base class; its methods are called"),
+    "SPACINGS": "a table",
+    "Spacing": "a type",
+    **dict.fromkeys(
+        (
+            *("Check", "CheckFailed", "ChecksFailed", "SamplerCase", "SchedulerCase"),
+            *("as_sampler", "black_box_law", "check_sampler", "check_scheduler", "checks_for"),
+            *("parametrize_with_checks", "scheduler_case"),
+        ),
+        "the conformance kit, which runs a sampler for minutes and is for tests alone",
+    ),
+    "Comparison.plot": "draws, with matplotlib",
+}
+
+
+def modules():
+    """Yield the public modules: packages with an `__all__`, and the top's own modules."""
+    yield schedulers
+    for found in pkgutil.walk_packages(schedulers.__path__, "schedulers."):
+        own = found.name.removeprefix("schedulers.")
+        if any(part.startswith("_") for part in own.split(".")) or own == "scheduler":
+            continue
+        module = importlib.import_module(found.name)
+        if hasattr(module, "__all__") or ("." not in own and not found.ispkg):
+            yield module
+
+
+def names(module):
+    return getattr(module, "__all__", None) or [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
+@functools.cache
+def public():
+    """Return what is public by name: functions, classes and tables."""
+    made = {name: getattr(module, name) for module in modules() for name in names(module)}
+    # Two functions of one name, in k_diffusion and elsewhere.
+    for name in names(schedulers.compat.k_diffusion):
+        made.pop(name)
+        made[f"k_diffusion.{name}"] = getattr(schedulers.compat.k_diffusion, name)
+    made["log_likelihood"] = schedulers.likelihood.log_likelihood
+    return made
+
+
+@functools.cache
+def targets():
+    """Return every callable by name; a method, once, by the class that defines it."""
+    found = {}
+    for name, value in public().items():
+        if inspect.isclass(value):
+            found[name] = value
+            for base in value.__mro__:
+                if base.__module__.startswith("schedulers"):
+                    for method, _function in vars(base).items():
+                        if callable(getattr(base, method)) and (
+                            not method.startswith("_") or method == "__call__"
+                        ):
+                            found.setdefault(f"{base.__name__}.{method}", (value, method))
+        else:
+            found[name] = value
+    return found
+
+
+def documented(function, section):
+    """Return a section of a callable's documentation, by its numpydoc heading."""
+    text = inspect.getdoc(function) or ""
+    found = re.search(rf"^{section}\n-+\n(.*?)(?=^\w[^\n]*\n-+\n|\Z)", text, re.S | re.M)
+    return found[1] if found else ""
+
+
+def promised(function):
+    """Return the exceptions that a callable's documentation names besides the usual two."""
+    return re.findall(r"\b[A-Z]\w*Error\b", documented(function, "Raises"))
