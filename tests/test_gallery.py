@@ -54,6 +54,12 @@ def test_steps_and_quality(run):
     assert sum(leads) >= 4
 
 
+def test_fitted_tables(run):
+    names = run("fitted_tables")
+    for count, error in zip(names["counts"], names["found"], strict=True):
+        assert error < 0.5 * names["best"][count][0]
+
+
 def test_plms_and_ddim(run):
     names = run("plms_and_ddim")
     assert names["plms"][50] < names["ddim"][1000]  # PNDM's abstract

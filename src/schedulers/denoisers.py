@@ -141,12 +141,13 @@ class Guided:
             return self.unconditional(x, t)
         arrays.check_floats("x", x)
         # The second network gets x as it was, and may write its output over the first one's.
-        said = self.conditional(x * 1.0, t)
-        _check_floats("the conditional output", said)
+        towards = self.conditional(x * 1.0, t)
+        _check_floats("the conditional output", towards)
         with np.errstate(over="ignore", invalid="ignore"):
-            towards = said * self.scale
-            away = self.unconditional(x, t)
-            _check_output("the unconditional output", away, towards)
+            towards = towards * self.scale
+        away = self.unconditional(x, t)
+        _check_output("the unconditional output", away, towards)
+        with np.errstate(over="ignore", invalid="ignore"):
             return towards + away * (1.0 - self.scale)
 
 

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import cached_property
-from math import hypot
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -562,7 +561,9 @@ class Scheduler(ABC):
             source.check_shape(dimensions)
         scale = first.sigma
         if data_std is not None:
-            scale = hypot(scale, first.alpha * _checks.real("data_std", data_std, at_least=0.0))
+            scale = math.hypot(
+                scale, first.alpha * _checks.real("data_std", data_std, at_least=0.0)
+            )
         elif _much_data(first) and _much_data(*self.schedule.levels([self.schedule.t_max])):
             warnings.warn(
                 f"the schedule ends far from alpha = 0: the run begins at alpha = "
@@ -578,7 +579,7 @@ class Scheduler(ABC):
         except MemoryError as error:
             raise ValueError(f"shape must be one that memory holds: {error}") from None
         noise = cast(np.asarray(scale * z), np.dtype(dtype))
-        arrays.check_finite(f"noise of scale {scale:g} in dtype {np.dtype(dtype)}", noise)
+        arrays.check_finite(f"noise of sigma={scale:g} in dtype {np.dtype(dtype)}", noise)
         return noise
 
     def add_noise(

@@ -225,7 +225,7 @@ def _check_plain(name: str, array: Any) -> None:
 def _check_real(name: str, dtype: Any) -> None:
     """Refuse the dtype of another library's array unless it is a real floating one."""
     if any(kind in str(dtype) for kind in ("int", "bool", "complex")):
-        raise TypeError(f"{name} must have a floating dtype, such as float32, got {dtype}")
+        raise _not_floating(name, dtype)
 
 
 def is_finite(array: Array) -> bool:

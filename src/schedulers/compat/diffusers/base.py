@@ -292,6 +292,8 @@ class Indexed(SchedulerBase):
 class WithSigmas(Indexed):
     """Those whose levels are sigmas, one for each of `timesteps`, and that of the run's end."""
 
+    # Whether the last training level, too, must have a finite sigma.
+    _ends_finite = False
     _karras: tuple[bytes, NDArray[np.float64]] = (b"", np.empty(0))
     _sigmas: NDArray[Any]
     # How many more sigmas than timesteps set_timesteps set.
@@ -339,7 +341,8 @@ class WithSigmas(Indexed):
         """Karras's sigma at every training level."""
         key = self._products.tobytes()
         if self._karras[0] != key:
-            if self._products.min() <= 0.0:
+            finite = self._products if self._ends_finite else self._products[:-1]
+            if (finite <= 0.0).any():
                 raise ValueError("alphas_cumprod must be above 0: sigma is infinite there")
             self._karras = key, tables.karras(self._products)
         return self._karras[1]

@@ -225,7 +225,7 @@ class Configured:
         clips = _defaults(cls).get("clip_sample") and "clip_sample" not in arguments
         name = processes.plain(config.get("_class_name"))
         of_itself = name == cls._known_name() or config.get("clip_sample") is True
-        foreign = name is not None or any(key in config for key in _OF_OTHERS)
+        foreign = processes.known(name) or any(key in config for key in _OF_OTHERS)
         if clips and foreign and not of_itself and not arguments.get("thresholding"):
             warnings.warn(
                 f"{cls.__name__} clips its denoised estimates to -1 ... 1 by its own default, as "
@@ -244,7 +244,7 @@ class Configured:
 
     def register_to_config(self, **kwargs: Any) -> None:
         """Change the configuration in place; what the constructor derived from it stays."""
-        self._internal_dict = Config({**self._internal_dict, **kwargs})
+        self._internal_dict = _owned("config", {**self._internal_dict, **kwargs})
 
     @classmethod
     def from_pretrained(

@@ -38,6 +38,8 @@ Array = Any
 class VarianceExploding(WithSigmas):
     """Schedulers whose levels are Karras sigmas, and whose times need not be integers."""
 
+    _ends_finite = True
+
     def _set_up(self) -> None:
         remapping(self.config)
         super()._set_up()
