@@ -32,7 +32,7 @@ def test_levels_are_fitted_kept_shown_and_compared(file, data, capsys):
     assert [table.steps for table in fitted.tables] == [3, 4]
 
     assert main(["show", str(file)]) == 0
-    assert capsys.readouterr().out.count("FittedScheduler: ") == 2
+    assert capsys.readouterr().out.count(" model evaluations\n") == 2
     assert main(["show", str(file), "--steps", "4"]) == 0
     assert capsys.readouterr().out == f"{fitted.tableau(4)}\n"
 
