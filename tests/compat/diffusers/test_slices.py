@@ -37,6 +37,9 @@ def test_every_slice_runs_and_ends_at_the_data(name, config, steps):
     scheduler.set_timesteps(steps)
     model = exact_model(scheduler, data=DATA)
     rng = np.random.default_rng(0)
+    # Two evaluations a step and fresh noise: ten evaluations end wider than the data.
+    ancestral = name == "KDPM2AncestralDiscreteScheduler"
+    drawn, wide = ({"generator": rng}, 0.3) if ancestral else ({}, 0.2)
     x_0, noise = 0.5 + 0.5 * rng.standard_normal((2000, 1)), rng.standard_normal((2000, 1))
     count = len(scheduler.timesteps)
     for begin in range(count) if steps == 10 else (1, 2, 3, 7, count // 2, count - 2, count - 1):
@@ -44,9 +47,10 @@ def test_every_slice_runs_and_ends_at_the_data(name, config, steps):
         times = scheduler.timesteps[begin:]
         x = scheduler.add_noise(x_0, noise, np.repeat(times[:1], len(x_0)))
         for t in times:
-            x = scheduler.step(model(scheduler.scale_model_input(x, t), t), t, x).prev_sample
+            output = model(scheduler.scale_model_input(x, t), t)
+            x = scheduler.step(output, t, x, **drawn).prev_sample
         assert x.mean() == pytest.approx(0.5, abs=0.1), begin
-        assert x.std() == pytest.approx(0.5, abs=0.2), begin
+        assert x.std() == pytest.approx(0.5, abs=wide), begin
 
 
 @pytest.mark.parametrize(("name", "config"), CASES[:4])
