@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Denoiser = Callable[[Array, float], Array]
     Batches = Sequence[tuple[Denoiser, Array]]
 
-# Levels to begin from that are tried for a few rounds; the best goes on.
+# Levels to begin from that are tried for a few rounds, beside the scheduler's own; the best goes on.
 _BEGINNINGS, _FEW_ROUNDS, _ROUNDS = 3, 2, 15
 # By how much, relatively, two calls of a denoiser may differ.
 _SAME = 1e-3
@@ -125,8 +125,8 @@ def fit(
     for count in bar(counts):
         own = scheduler.tableau(count)
         descent = Descent(scheduler, fine, batches, count, reach, levels)
-        logs = [_logs(flow.levels, places) for places in flow.best(count, _BEGINNINGS)]
-        table = _fitted(descent, logs if levels else [np.log(own.sigmas[:-1])])
+        found = [_logs(flow.levels, places) for places in flow.best(count, _BEGINNINGS)]
+        table = _fitted(descent, [np.log(own.sigmas[:-1]), *(found if levels else [])])
         errors = [_errors(batches, each) for each in (own, table)]
         kept = errors[1][1] < errors[0][1]
         tables.append(table if kept else own)
