@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Denoiser = Callable[[Array, float], Array]
     Batches = Sequence[tuple[Denoiser, Array]]
 
-# Levels to begin from that are tried for a few rounds, beside the scheduler's own; the best goes on.
+# Beginnings that are tried for a few rounds, beside the scheduler's own levels; the best goes on.
 _BEGINNINGS, _FEW_ROUNDS, _ROUNDS = 3, 2, 15
 # By how much, relatively, two calls of a denoiser may differ.
 _SAME = 1e-3
