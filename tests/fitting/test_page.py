@@ -16,6 +16,7 @@ def blocks():
     return [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if ">>>" not in b]
 
 
+@pytest.mark.slow
 def test_a_network_gets_its_table(monkeypatch, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
