@@ -215,7 +215,7 @@ def test_hostile_arguments_are_refused_or_right(call):
     check(call)
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 @pytest.mark.parametrize("label", sorted(FOUND.keys() - FITS))
 def test_each_callable(label):
     tests = given(hostile([label]))(check)
@@ -234,7 +234,7 @@ def test_a_hundred_thousand_calls_are_made_in_all():
     assert sum(1 for label in FOUND for _ in alone(label)) + DRAWN >= 100_000
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 @pytest.mark.parametrize("label", FOUND)
 def test_each_argument_alone(label):
     found = [
