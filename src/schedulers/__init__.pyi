@@ -16,6 +16,7 @@ from schedulers.grids.sigmas import (
 from schedulers.methods.consistency import LCM as LCM, TCD as TCD
 from schedulers.methods.ddim import DDIM as DDIM
 from schedulers.methods.ddpm import DDPM as DDPM
+from schedulers.methods.deis import DEIS as DEIS
 from schedulers.methods.dpm2 import DPM2 as DPM2, DPM2Ancestral as DPM2Ancestral
 from schedulers.methods.dpm_solver import DPMSolver as DPMSolver
 from schedulers.methods.dpm_solver_pp import DPMSolverPP as DPMSolverPP
@@ -24,7 +25,7 @@ from schedulers.methods.euler import Euler as Euler, EulerAncestral as EulerAnce
 from schedulers.methods.flow_ancestral import FlowAncestral as FlowAncestral
 from schedulers.methods.gradient_estimation import GradientEstimation as GradientEstimation
 from schedulers.methods.heun import Heun as Heun
-from schedulers.methods.lms import DEIS as DEIS, LMS as LMS
+from schedulers.methods.lms import LMS as LMS
 from schedulers.methods.plms import PLMS as PLMS
 from schedulers.methods.res import RES as RES
 from schedulers.methods.restart import Restart as Restart

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from schedulers import _checks
 from schedulers.scheduler import Scheduler
-from schedulers.schedules.base import Level
-
-LevelAt = Callable[[float], Level]
+from schedulers.schedules.base import Level, LevelAt
 
 _ROUNDING = 1e-12
 

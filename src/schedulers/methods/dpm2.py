@@ -10,10 +10,10 @@ from itertools import pairwise
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
-from schedulers.methods.churn import ChurnedScheduler, LevelAt, Raise
+from schedulers.methods.churn import ChurnedScheduler, Raise
 from schedulers.methods.slopes import check_finite_slope
 from schedulers.scheduler import Scheduler
-from schedulers.schedules.base import Level
+from schedulers.schedules.base import Level, LevelAt
 
 
 def dpm2_rows(

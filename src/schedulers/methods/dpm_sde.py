@@ -8,9 +8,8 @@ from itertools import pairwise
 
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
-from schedulers.methods.churn import LevelAt
 from schedulers.methods.multistep import log_snr_step, step_orders
-from schedulers.schedules.base import Level
+from schedulers.schedules.base import Level, LevelAt
 
 
 def sde_rows(

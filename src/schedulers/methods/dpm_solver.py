@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
-from schedulers.methods.lms import deis_rows
+from schedulers.methods.deis import deis_rows
 from schedulers.methods.multistep import (
     checked_orders,
     log_snr_step,
@@ -18,9 +18,7 @@ from schedulers.methods.multistep import (
 )
 from schedulers.methods.slopes import check_finite_slope, stretch
 from schedulers.scheduler import Scheduler
-from schedulers.schedules.base import Level
-
-LevelAt = Callable[[float], Level]
+from schedulers.schedules.base import Level, LevelAt
 
 
 def dpm_solver_rows(

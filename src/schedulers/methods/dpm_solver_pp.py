@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,9 +20,8 @@ from schedulers.methods.multistep import (
     step_orders,
 )
 from schedulers.scheduler import Scheduler
-from schedulers.schedules.base import Level
+from schedulers.schedules.base import Level, LevelAt
 
-LevelAt = Callable[[float], Level]
 SOLVER_TYPES = ("midpoint", "heun")
 
 

@@ -9,11 +9,10 @@ from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
-from schedulers.methods.churn import LevelAt
 from schedulers.methods.dpm_solver_pp import multistep_rows
 from schedulers.methods.multistep import from_start, log_snr_step, slope_integral
 from schedulers.scheduler import Scheduler
-from schedulers.schedules.base import Level
+from schedulers.schedules.base import Level, LevelAt
 
 
 def res_rows(levels: tuple[Level, ...], order: int, level_at: LevelAt) -> Iterator[Stage]:

@@ -9,16 +9,13 @@ from itertools import pairwise
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
 from schedulers.grids.sigmas import karras_sigmas
-from schedulers.methods.churn import LevelAt, Raise, raise_to
+from schedulers.methods.churn import Raise, raise_to
 from schedulers.methods.heun import heun_rows
 from schedulers.scheduler import Scheduler
-from schedulers.schedules.base import Level
+from schedulers.schedules.base import Level, LevelAt
 
 Interval = tuple[float, float, int, int]
 # A level went to the model's time and back: within this it is the interval's top.
-_ROUNDING = 1e-9
-
-# A level went to the model's time and back: one that is t_max itself is so to rounding.
 _ROUNDING = 1e-9
 
 

@@ -9,10 +9,9 @@ from itertools import pairwise
 
 from schedulers import _checks
 from schedulers.engine.tableau import Stage
-from schedulers.methods.churn import LevelAt
 from schedulers.methods.multistep import slope_integral
 from schedulers.scheduler import Scheduler
-from schedulers.schedules.base import Level
+from schedulers.schedules.base import Level, LevelAt
 
 # Where the stages of a step are, as parts of its length in log sigma, by order.
 STAGES: tuple[tuple[float, ...], ...] = ((), (1 / 2,), (1 / 3, 2 / 3))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
@@ -44,6 +45,10 @@ class Level(NamedTuple):
     def flow_time(self) -> float:
         """Time of rectified flow with the same sigma / alpha, s / (1 + s); finite at alpha = 0."""
         return self.sigma / (self.alpha + self.sigma)
+
+
+# What hands a method the level at a Karras sigma.
+LevelAt = Callable[[float], Level]
 
 
 class NoiseSchedule(ABC):
