@@ -455,8 +455,8 @@ def _whole(t: float, dtype: Any) -> int:
     """Return a time as an int, or refuse it."""
     if t != int(t):
         raise ValueError(
-            f"t must be a whole number for dtype {dtype}, got {t!r}: use a grid of whole times, "
-            f"such as spacing 'trailing', or a floating dtype"
+            f"t must be a whole number for dtype {dtype}, got {t!r}: give the scheduler a spacing "
+            f"of whole times, such as 'trailing' or schedulers.grids.whole, or a floating dtype"
         )
     return int(t)
 

@@ -11,6 +11,8 @@ takes a function of the second kind, with `functools.partial` for its options, o
   "beta", on a schedule that begins at a finite sigma; "kl_optimal" on any.
 - By the time of rectified flow: "flow_karras", "flow_exponential", "flow_beta", which is what the
   users of flows mean by these grids; and "linear_quadratic".
+
+`whole` rounds the times of any of them, for a model that takes an integer.
 """
 
 from schedulers.grids.community import beta_times, ddim_uniform, normal, sgm_uniform, simple
@@ -24,7 +26,7 @@ from schedulers.grids.sigmas import (
     polyexponential_sigmas,
     vp_sigmas,
 )
-from schedulers.grids.spacings import SPACINGS, Spacing
+from schedulers.grids.spacings import SPACINGS, Spacing, whole
 from schedulers.grids.times import leading, linspace, quadratic, trailing
 
 __all__ = [
@@ -50,4 +52,5 @@ __all__ = [
     "simple",
     "trailing",
     "vp_sigmas",
+    "whole",
 ]

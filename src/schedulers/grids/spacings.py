@@ -22,6 +22,7 @@ from schedulers.grids.sigmas import (
 )
 from schedulers.grids.times import check_arguments, leading, linspace, quadratic, trailing
 from schedulers.schedules.base import NoiseSchedule
+from schedulers.schedules.discrete import DiscreteSchedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +60,58 @@ def spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int) -> Float
     """Return the model's times on a spacing, by its name or itself."""
     grid = spacing if callable(spacing) else SPACINGS[_checks.choice("spacing", spacing, SPACINGS)]
     return _checks.vector("timesteps of the spacing", grid(schedule, steps))
+
+
+def whole(schedule: NoiseSchedule, steps: int, spacing: str | Spacing = "karras") -> Floats:
+    """Times of another spacing, rounded to whole numbers that differ.
+
+    For a model that takes its time as an integer: `spacing` "karras" and its like visit times such
+    as 961.73. The level of a step is that of the whole time. Where two times round to the same
+    number, the earlier one goes up to the next.
+
+    Parameters
+    ----------
+    schedule : DiscreteSchedule
+        What the model was trained with.
+    steps : int
+        Number of times, from 1 to the number of training levels.
+    spacing : str or callable
+        The spacing to round, as for `Scheduler`.
+
+    Returns
+    -------
+    ndarray of float64, shape (steps,)
+        Strictly decreasing model times, all whole.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `schedule` is not a DiscreteSchedule, and as for the spacing.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from schedulers import DDIM, DiscreteSchedule, linear_betas
+    >>> schedule = DiscreteSchedule(linear_betas(1000))
+    >>> whole(schedule, 5, spacing="karras")
+    array([999., 861., 588., 221.,   0.])
+    >>> scheduler = DDIM(schedule, spacing=partial(whole, spacing="karras"))
+    """
+    if not isinstance(schedule, DiscreteSchedule):
+        raise TypeError(
+            f"schedule must be a DiscreteSchedule, whose times are whole numbers, "
+            f"got {_checks.shown(schedule)}"
+        )
+    steps = check_arguments(schedule, steps)
+    if steps > schedule.num_train_timesteps:
+        raise ValueError(
+            f"steps must be at most {schedule.num_train_timesteps}, the number of whole times, "
+            f"got {steps}"
+        )
+    rising, i = np.rint(spaced(schedule, spacing, steps)[::-1]), np.arange(steps)
+    apart = np.maximum.accumulate(rising - i) + i
+    times: Floats = np.minimum(apart, schedule.t_max + 1 - steps + i)[::-1]
+    return times
 
 
 # What the users of flows mean by these names.

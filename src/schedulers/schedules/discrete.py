@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedulers import _checks
+from schedulers.schedules import tables
 from schedulers.schedules.base import NoiseSchedule
 from schedulers.schedules.elementary import exp, expm1, log, log1p
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
@@ -121,6 +125,39 @@ class DiscreteSchedule(NoiseSchedule):
         schedule.__setstate__((betas, products, np.sqrt(1.0 - products)))
         schedule._check_apart("alphas_cumprod")
         return schedule
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | str | os.PathLike[str]) -> DiscreteSchedule:
+        """Make the schedule that a scheduler_config.json of diffusers names.
+
+        The levels are diffusers' own, from tables in float32.
+
+        Parameters
+        ----------
+        config : mapping, str or path
+            The configuration: a dict, the file, or the folder that the file is in. Its keys
+            num_train_timesteps, beta_schedule, beta_start, beta_end, trained_betas and
+            rescale_betas_zero_snr are read.
+
+        Returns
+        -------
+        DiscreteSchedule
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a key is missing or not as described, or if the file holds no JSON object.
+        OSError
+            If there is no such file.
+
+        Examples
+        --------
+        >>> config = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+        >>> DiscreteSchedule.from_config(config)  # Stable Diffusion
+        DiscreteSchedule(1000 levels, sigmas from 0.0291675 to 14.6146)
+        """
+        betas = tables.betas(tables.configuration(config))
+        return cls.from_alphas_cumprod(tables.alphas_cumprod(betas))
 
     def __getstate__(self) -> tuple[Floats, Floats, Floats]:
         return self._betas, self._alphas_cumprod, self._noise_scales

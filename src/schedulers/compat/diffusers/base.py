@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers import assigned, tables
+from schedulers.compat.diffusers import assigned
 from schedulers.compat.diffusers.config import Configured
 from schedulers.compat.diffusers.grids import SPACINGS
 from schedulers.compat.diffusers.runs import Grids
@@ -18,6 +18,7 @@ from schedulers.engine.parameterization import check_defined
 from schedulers.engine.state import State, advance
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
+from schedulers.schedules import tables
 from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:

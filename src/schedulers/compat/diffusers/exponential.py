@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers import tables
 from schedulers.compat.diffusers.base import Threshold, number
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, times_of
@@ -28,6 +27,7 @@ from schedulers.methods.multistep import (
     log_snr_step,
     windows,
 )
+from schedulers.schedules import tables
 from schedulers.schedules.base import Level
 from schedulers.schedules.elementary import log
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers import tables
 from schedulers.compat.diffusers.base import WithSigmas, no_index, number, numbers
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
@@ -24,6 +23,7 @@ from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.methods.euler import euler_ancestral_rows, euler_rows
 from schedulers.methods.heun import heun_rows
+from schedulers.schedules import tables
 from schedulers.schedules.base import Level
 from schedulers.schedules.elementary import exp, log
 

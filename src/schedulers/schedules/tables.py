@@ -1,4 +1,4 @@
-"""The levels that a model was trained at, in diffusers' conventions: tables in float32.
+"""The levels that a configuration of diffusers names: tables in float32.
 
 A model has seen the noise of its training's own tables, and there betas, 1 - betas and their
 product are each rounded to float32. The least noisy sigma differs from that of exact betas by up to
@@ -8,39 +8,41 @@ product are each rounded to float32. The least noisy sigma differs from that of 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schedulers import _checks
-from schedulers.engine.arrays import cast
+from schedulers import _checks, _files
 from schedulers.schedules.betas import cosine_betas
 from schedulers.schedules.elementary import exp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
 
+FILE = "scheduler_config.json"
+KINDS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace", "exp")
 # alphas_cumprod that stands for 0 where sigma has to be finite: half precision's least number.
 TINY = 2.0**-24
 
 
-def betas(config: Any, kinds: tuple[str, ...]) -> Floats:
+def betas(config: Mapping[str, Any], kinds: Sequence[str] = KINDS) -> Floats:
     """Variances that a configuration names, of one of these kinds."""
-    n = _checks.count("num_train_timesteps", config.num_train_timesteps)
-    kind = _checks.choice("beta_schedule", config.beta_schedule, kinds)
-    if config.trained_betas is not None:
+    n = _checks.count("num_train_timesteps", config.get("num_train_timesteps", 1000))
+    if config.get("trained_betas") is not None:
         # Of another number than the training's times, too: then those that there are can be used.
-        table: Floats = cast(_checks.vector("trained_betas", config.trained_betas), np.float32)
-        names = "trained_betas"
+        with np.errstate(over="ignore"):
+            trained = _checks.vector("trained_betas", config["trained_betas"])
+            table, names = trained.astype(np.float32), "trained_betas"
     else:
-        start = _checks.real("beta_start", config.beta_start, at_least=0.0, at_most=1.0)
-        end = _checks.real("beta_end", config.beta_end, at_least=0.0, at_most=1.0)
-        table, names = _of_kind(kind, n, start, end), "beta_start and beta_end"
+        kind = _checks.choice("beta_schedule", config.get("beta_schedule"), kinds)
+        ends = [_end(config, kind, name) for name in ("beta_start", "beta_end")]
+        table, names = _of_kind(kind, n, *ends), "beta_start and beta_end"
     if config.get("rescale_betas_zero_snr"):
         table = _rescaled(table)
     if not (table > 0.0).all() or not (table[:-1] < 1.0).all() or not table[-1] <= 1.0:
@@ -49,6 +51,32 @@ def betas(config: Any, kinds: tuple[str, ...]) -> Floats:
             f"betas from {table.min():g} to {table.max():g}"
         )
     return table
+
+
+def _end(config: Mapping[str, Any], kind: str, name: str) -> float:
+    """Return the first or the last of betas, which only some kinds have."""
+    if config.get(name) is None and kind in ("squaredcos_cap_v2", "laplace", "exp"):
+        return 0.0
+    return _checks.real(name, config.get(name), at_least=0.0, at_most=1.0)
+
+
+def configuration(config: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Return a configuration that is given itself, as a file or as the folder of that file."""
+    if not isinstance(config, (str, os.PathLike)):
+        if not isinstance(config, Mapping):
+            raise TypeError(
+                f"config must be a mapping, or the path of a {FILE} or its folder, "
+                f"got {_checks.shown(config)}"
+            )
+        return config
+    place = Path(config)
+    return _files.read_json(place / FILE if place.is_dir() else place, "a configuration", _object)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"the file must hold one object, got {_checks.shown(value)}")
+    return value
 
 
 def alphas_cumprod(betas: Floats) -> Floats:
