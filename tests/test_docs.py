@@ -43,9 +43,11 @@ def test_the_loops_in_other_libraries_run(library, kind):
     assert names["x_0"].shape == (16, 2)
 
 
-def test_the_readme_has_one_command_that_draws_and_one_that_tests():
+def test_the_readme_has_commands_that_draw_test_and_sample():
     commands = re.findall(r"```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert [command.rpartition("python ")[2] for command in commands] == [
         "examples/quickstart.py",
         "-m pytest -n 2",
+        "-m schedulers sample examples/digits.onnx --classes 0-9 --steps 20 --n 64 "
+        "--out digits.png",
     ]

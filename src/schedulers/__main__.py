@@ -1,17 +1,17 @@
-"""The command line: ``python -m schedulers compare``, ``show`` and ``fit``."""
+"""The command line: ``python -m schedulers sample``, ``compare``, ``show`` and ``fit``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 import schedulers as sc
-from schedulers import _checks
+from schedulers import _checks, _sample_command
+from schedulers._choices import METHODS, SCHEDULE_HELP, schedule
 from schedulers.analysis import compare, output_law, power_law, wasserstein2
 from schedulers.analytic import Gaussian
 from schedulers.engine.text import table
@@ -19,42 +19,12 @@ from schedulers.fitting import levels
 from schedulers.grids import SPACINGS
 from schedulers.scheduler import progress_bar
 
-METHODS: dict[str, Callable[..., sc.Scheduler]] = {
-    "ddpm": sc.DDPM,
-    "ddim": sc.DDIM,
-    "euler": sc.Euler,
-    "euler-ancestral": sc.EulerAncestral,
-    "heun": sc.Heun,
-    "plms": sc.PLMS,
-    "deis": sc.DEIS,
-    "dpm-solver": sc.DPMSolver,
-    "dpmpp-2m": sc.DPMSolverPP,
-    "dpmpp-3m": partial(sc.DPMSolverPP, order=3),
-    "dpmpp-2s": partial(sc.DPMSolverPP, singlestep=True),
-    "dpmpp-2m-sde": partial(sc.DPMSolverPP, eta=1.0),
-    "dpmpp-sde": partial(sc.DPMSolverPP, singlestep=True, eta=1.0, sde=True),
-    "unipc": sc.UniPC,
-    "sa-solver": sc.SASolver,
-    "res": sc.RES,
-    "dpm2": sc.DPM2,
-    "dpm2-ancestral": sc.DPM2Ancestral,
-    "seeds": sc.SEEDS,
-    "er-sde": sc.ERSDE,
-    "gradient-estimation": sc.GradientEstimation,
-}
-SCHEDULES: dict[str, Callable[[], sc.NoiseSchedule]] = {
-    "linear": lambda: sc.DiscreteSchedule(sc.linear_betas(1000)),
-    "scaled-linear": lambda: sc.DiscreteSchedule(sc.scaled_linear_betas(1000)),
-    "cosine": lambda: sc.DiscreteSchedule(sc.cosine_betas(1000)),
-    "vp": sc.VPSchedule,
-    "ve": sc.VESchedule,
-}
-
 PICTURES = (".png", ".pdf", ".svg")
 
 _DESCRIPTION = """\
-Look at diffusion schedulers without sampling.
+Sample a model, or look at schedulers without one.
 
+  sample    draw images from an ONNX file
   compare   how far each scheduler's output is from the data: exact, for Gaussian data
   show      the table of weights that a scheduler uses: its tableau
   fit       the best levels for the data, for a few steps, in a file that runs
@@ -113,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m schedulers", description=_DESCRIPTION, formatter_class=raw
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{compare,show,fit}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _sample_command.add(commands)
     comparison = commands.add_parser("compare", description=_COMPARE, formatter_class=raw)
     comparison.set_defaults(run=_compare)
     comparison.add_argument(
@@ -149,12 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     for command in (comparison, show, fit):
         command.add_argument(
-            "--schedule",
-            choices=SCHEDULES,
-            default="linear",
-            help="what the model was trained with: 1000 betas, linear (DDPM), scaled-linear "
-            "(Stable Diffusion) or cosine (Improved DDPM); or continuous time, vp or ve "
-            "(default: linear)",
+            "--schedule", type=schedule, default="linear", metavar="SCHEDULE", help=SCHEDULE_HELP
         )
         command.add_argument(
             "--spacing",
@@ -170,14 +136,16 @@ def _compare(options: argparse.Namespace) -> str:
     steps = _numbers(options.steps)
     if options.plot is not None:
         _check_picture(Path(options.plot))
-    data, schedule = _data(options.data), SCHEDULES[options.schedule]()
-    makes = {name: make(schedule, spacing=options.spacing) for name, make in METHODS.items()}
+    data = _data(options.data)
+    makes = {
+        name: make(options.schedule, spacing=options.spacing) for name, make in METHODS.items()
+    }
     if options.tables is not None:
         makes[Path(options.tables).name] = sc.FittedScheduler.load(options.tables)
     found = compare(makes, data, steps)
     if options.plot is not None:
         axes = found.plot()
-        axes.set_title(f"{options.data}, {options.schedule}, {options.spacing}")
+        axes.set_title(f"{options.data}, {options.schedule!r}, {options.spacing}")
         axes.figure.savefig(options.plot, dpi=150)
     root = float(np.sqrt(np.trace(data.cov) if data.cov.ndim == 2 else data.cov.sum()))
     return f"2-Wasserstein distance to data of total standard deviation {root:.4g}:\n\n{found}"
@@ -199,7 +167,7 @@ def _show(options: argparse.Namespace) -> str:
         report = [] if fitted.report is None else [str(fitted.report)]
         return "\n\n".join([*report, *map(str, tables)])
     method = _checks.choice("METHOD", options.method, METHODS)
-    scheduler = METHODS[method](SCHEDULES[options.schedule](), spacing=options.spacing)
+    scheduler = METHODS[method](options.schedule, spacing=options.spacing)
     return str(scheduler.tableau(10 if options.steps is None else options.steps))
 
 
@@ -207,7 +175,7 @@ def _fit(options: argparse.Namespace) -> str:
     counts, data = _numbers(options.steps), _data(options.data)
     if not Path(options.out).parent.is_dir():
         raise ValueError(f"--out must be in a folder that exists, got {options.out!r}")
-    scheduler = METHODS[options.scheduler](SCHEDULES[options.schedule](), spacing=options.spacing)
+    scheduler = METHODS[options.scheduler](options.schedule, spacing=options.spacing)
     rows, tables = [["steps", "before", "after", "sigmas"]], []
     for steps in _with_progress(counts):
         sigmas = levels(scheduler, data, steps)

@@ -13,15 +13,20 @@ Made = TypeVar("Made")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file whole, or leave what was there.
+    """Write a text file whole, or leave what was there."""
+    write_bytes(path, text.encode("utf-8"))
 
-    The text goes to a temporary file in the same folder, which then takes the file's place.
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file whole, or leave what was there.
+
+    The content goes to a temporary file in the same folder, which then takes the file's place.
     """
     place = _path(path).resolve()
     temporary = place.with_name(f".{os.urandom(16).hex()}.tmp")
     try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "xb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, place)
