@@ -94,7 +94,7 @@ def whole(schedule: NoiseSchedule, steps: int, spacing: str | Spacing = "karras"
     >>> from schedulers import DDIM, DiscreteSchedule, linear_betas
     >>> schedule = DiscreteSchedule(linear_betas(1000))
     >>> whole(schedule, 5, spacing="karras")
-    array([999., 861., 588., 221.,   0.])
+    array([999., 843., 593., 142.,   0.])
     >>> scheduler = DDIM(schedule, spacing=partial(whole, spacing="karras"))
     """
     if not isinstance(schedule, DiscreteSchedule):

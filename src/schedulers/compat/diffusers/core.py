@@ -108,10 +108,10 @@ def from_config(config: Mapping[str, Any] | str | os.PathLike[str]) -> Scheduler
     (DiscreteSchedule(1000 levels, sigmas from 0.0291675 to 14.6146), 2)
     >>> print(scheduler.tableau(2))
     DPMSolverPP: 2 steps, 2 model evaluations
-    step NFE t     alpha    sigma   D       D[-1] e       z
-       1   1 999   0.068266 0.99767 0.99977 0     0.02125 0
-       2   2 0.122 0.99957  0.02925 1       0     0       0
-    ends at  -1    1        0
+    step NFE t   alpha    sigma    D       e        z
+       1   1 999 0.068265 0.99767  0.99957 0.029155 0
+       2   2 0   0.99957  0.029155 1       0        0
+    ends at  -1  1        0
     """
     config = tables.configuration(config)
     name = processes.plain(config.get("_class_name"))
