@@ -11,7 +11,16 @@ import schedulers as sc
 from kit import DISCRETE, PREDICTIONS, SCHEDULES, relative_error, schedules
 from schedulers.analytic import Gaussian, GaussianMixture
 from schedulers.compat.k_diffusion import sample_heun
-from schedulers.denoisers import EDM, VE, Guided, Preconditioned, Trained, per_sample
+from schedulers.denoisers import (
+    EDM,
+    VE,
+    Guided,
+    GuidedBatch,
+    Preconditioned,
+    ReversedFlow,
+    Trained,
+    per_sample,
+)
 
 DATA = GaussianMixture([[1.0, -2.0], [-1.5, 0.5]], std=0.4)
 DENOISED = DATA.denoiser(sc.VESchedule(), prediction_type="sample")
@@ -116,6 +125,37 @@ def test_guidance_is_eq_6():
         assert calls == [value]
 
 
+@given(scale=st.floats(-3.0, 10.0))
+def test_guidance_in_one_call_is_that_of_two(scale):
+    x = np.random.default_rng(0).standard_normal((3, 2))
+    labels = np.array([[1.0], [2.0], [3.0]])
+
+    def network(x, t, label):
+        return np.tanh(x + t) * label
+
+    both = np.concatenate([0.0 * labels, labels])
+    once = GuidedBatch(lambda x, t: network(x, t, both), scale)
+    twice = Guided(lambda x, t: network(x, t, labels), lambda x, t: network(x, t, 0.0), scale)
+    np.testing.assert_allclose(once(x, 0.3), twice(x, 0.3), rtol=1e-12, atol=1e-12)
+
+
+def test_a_flow_the_other_way_round_is_the_same_flow():
+    """Lipman et al. 2023: noise at 0, data at 1, and the velocity x_0 - eps."""
+    data, schedule = Gaussian(0.4, 0.3), sc.FlowSchedule()
+    flow = data.denoiser(schedule, prediction_type="flow")
+    asked = []
+
+    def theirs(x, t):
+        asked.append(t)
+        return -flow(x, 1.0 - t)
+
+    scheduler = sc.DDIM(schedule, prediction_type="flow")
+    x_T = np.random.default_rng(0).standard_normal((50, 1))
+    found = scheduler.sample(ReversedFlow(theirs), x_T, steps=4)
+    np.testing.assert_allclose(found, scheduler.sample(flow, x_T, steps=4), rtol=1e-12)
+    assert asked == [0.0, 0.25, 0.5, 0.75]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_wrapped_networks_keep_the_dtype(dtype):
     x, seen = np.ones((3, 2), dtype), []
@@ -202,6 +242,17 @@ BAD = [
         ValueError,
         "sigma must be finite and lie in",
     ),
+]
+
+
+BAD += [
+    (lambda: GuidedBatch(3, 1.0), TypeError, "network must be a callable"),
+    (lambda: GuidedBatch(network, "a"), TypeError, "scale must be a real number"),
+    (lambda: GuidedBatch(network, 2.0)(np.array(1.0), 1.0), ValueError, "samples along axis 0"),
+    (lambda: GuidedBatch(lambda x, t: x[:2], 2.0)(X, 1.0), ValueError, r"shape \(4, 3\)"),
+    (lambda: ReversedFlow(3), TypeError, "network must be a callable"),
+    (lambda: ReversedFlow(lambda x, t: [1])(X, 0.5), TypeError, "network's output"),
+    (lambda: ReversedFlow(network)(X, "a"), TypeError, "t must be a real number"),
 ]
 
 

@@ -11,7 +11,7 @@ import schedulers as sc
 from compat.k_diffusion.cases import GRIDS, inputs, model as denoised_model
 from kit import ALL, DETERMINISTIC, SCHEDULES, STOCHASTIC, relative_error
 from schedulers.compat import k_diffusion as kd
-from schedulers.denoisers import EDM, Guided, Preconditioned, Trained, per_sample
+from schedulers.denoisers import EDM, Guided, GuidedBatch, Preconditioned, Trained, per_sample
 
 VP = SCHEDULES["vp"]
 TIMES = [0.9, 0.7, 0.4, 0.1]
@@ -310,3 +310,24 @@ def test_a_tensor_that_a_denoiser_writes_to_is_a_copy():
     got = scheduler.sample(writes, x, timesteps=TIMES)
     expected = scheduler.sample(lambda x, t: 0.5 * x, x, timesteps=TIMES)
     torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+def test_initial_noise_is_of_the_library_and_the_dtype(library):
+    scheduler = sc.DDIM(VP)
+    for dtype in library.dtypes:
+        like = library.array(start(), dtype)
+        x = scheduler.initial_noise((3, 4), steps=2, rng=5, like=like)
+        assert isinstance(x, library.kind)
+        assert x.dtype == like.dtype
+        kind = "float64" if "float64" in str(dtype) else "float32"
+        expected = scheduler.initial_noise((3, 4), steps=2, rng=5, dtype=kind)
+        rounding = 0.01 if "16" in dtype else 1e-7
+        np.testing.assert_allclose(library.numpy(x), expected, rtol=rounding, atol=rounding)
+
+
+def test_guidance_in_one_call(library):
+    x = library.array(start())
+    says = library.array([[0.5]] * 3 + [[2.0]] * 3)
+    found = GuidedBatch(lambda x, t: says * x, 3.0)(x, 0.5)
+    assert isinstance(found, library.kind)
+    np.testing.assert_allclose(library.numpy(found), 5.0 * library.numpy(x), rtol=1e-5)

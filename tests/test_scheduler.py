@@ -318,7 +318,7 @@ def test_the_error_names_the_time_of_the_evaluation_that_made_it():
 
 
 @pytest.mark.parametrize(
-    "rng", [-1, 1.5, "0", True, np.random, [1, -2], [1, 2.5], {1, 2}, [[1, 2]]]
+    "rng", [-1, 1.5, "0", True, np.random, [1, -2], [1, 2.5], {1, 2}, [[[1, 2]]]]
 )
 def test_rng_is_checked(rng):
     state = DDIM.init(X, steps=2)
@@ -462,6 +462,14 @@ def test_initial_noise_has_the_scale_of_the_first_level(schedule):
     assert scheduler.initial_noise((), steps=4, rng=0).shape == ()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_initial_noise_is_like_an_array(dtype):
+    found = DDIM.initial_noise((3, 2), steps=2, rng=5, like=np.empty(7, dtype))
+    expected = DDIM.initial_noise((3, 2), steps=2, rng=5, dtype=dtype)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -476,6 +484,9 @@ def test_initial_noise_has_the_scale_of_the_first_level(schedule):
         ),
         ({"shape": 2, "dtype": "complex64"}, TypeError, "dtype must be .*got 'complex64'"),
         ({"shape": 2, "dtype": "bf17"}, TypeError, "dtype must be .*got 'bf17'"),
+        ({"shape": 2, "like": 3.0}, TypeError, "like must be an array of floats, got 3.0"),
+        ({"shape": 2, "like": np.arange(3)}, TypeError, "like must have a floating dtype"),
+        ({"shape": 2, "like": np.ones(2), "dtype": float}, ValueError, "must not both be given"),
     ],
 )
 def test_what_initial_noise_is_given_is_checked(options, error, message):

@@ -1,8 +1,9 @@
 """Wrappers that make a denoiser from a network.
 
 A scheduler calls ``denoiser(x, t)``. A network often needs other input: its time as a vector
-(`per_sample`), x at unit variance (`Preconditioned`), or guidance towards a class (`Guided`). Each
-wrapper is a small callable for arrays of any library. You can nest them:
+(`per_sample`), x at unit variance (`Preconditioned`), or guidance towards a class (`Guided`, or
+`GuidedBatch` in one call). Each wrapper is a small callable for arrays of any library. You can nest
+them:
 
 >>> from schedulers import Heun, VESchedule
 >>> def network(x, c_noise, label):  # a stand-in
@@ -149,6 +150,96 @@ class Guided:
         _check_output("the unconditional output", away, towards)
         with np.errstate(over="ignore", invalid="ignore"):
             return towards + away * (1.0 - self.scale)
+
+
+@dataclass(frozen=True)
+class GuidedBatch:
+    """Classifier-free guidance by one call on a doubled batch, as exported UNets want it.
+
+    The network gets every sample twice along axis 0: x without the condition, and then x with it,
+    in the order of diffusers' pipelines. The output is that of `Guided`.
+
+    Parameters
+    ----------
+    network : callable
+        ``network(x, t)`` for the doubled batch: its conditions are for the samples without a
+        condition first, and then for those with it.
+    scale : float
+        As for `Guided`. The network is called on both halves at every scale.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or value. A call raises if x has no axis 0, or if the
+        output has not the shape of the doubled batch.
+
+    Examples
+    --------
+    >>> def network(x, t):
+    ...     said = np.array([[0.25], [0.25], [0.5], [0.5]])  # for two samples: none, then the class
+    ...     return said * x
+    >>> GuidedBatch(network, scale=3.0)(np.array([[4.0], [8.0]]), 1.0)
+    array([[4.],
+           [8.]])
+    """
+
+    network: Denoiser
+    scale: float
+
+    def __post_init__(self) -> None:
+        _checks.function("network", self.network, "(x, t)")
+        _checks.settle(self, "scale")
+
+    def __call__(self, x: Array, t: float) -> Array:
+        """Return the guided output."""
+        arrays.check_floats("x", x)
+        if len(x.shape) == 0:
+            raise ValueError("x must have its samples along axis 0, got a single number")
+        n, doubled = x.shape[0], arrays.concatenated([x, x])
+        output = self.network(doubled, t)
+        _check_output("the network's output", output, doubled)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return output[n:] * self.scale + output[:n] * (1.0 - self.scale)
+
+
+@dataclass(frozen=True)
+class ReversedFlow:
+    """Denoiser of a flow that was trained the other way: noise at t = 0 and data at t = 1.
+
+    Such a network is told 1 - t, and returns the velocity towards the data, x_0 - eps: the opposite
+    sign of "flow" here, eps - x_0. A wrong sign or a wrong time raises no error, but the samples
+    are noise. Use it with ``FlowSchedule()`` and ``prediction_type="flow"``.
+
+    Parameters
+    ----------
+    network : callable
+        ``network(x, t)``, with t from 0 at the noise to 1 at the data.
+
+    Raises
+    ------
+    TypeError
+        If `network` is not callable; by the call, if it returns no array of floats.
+
+    Examples
+    --------
+    >>> from schedulers import DDIM, FlowSchedule
+    >>> def network(x, t):  # the data is a point at 3, and t = 0 is noise
+    ...     return (3.0 - x) / (1.0 - t)
+    >>> scheduler = DDIM(FlowSchedule(), prediction_type="flow")
+    >>> scheduler.sample(ReversedFlow(network), np.array([-0.5, 1.0]), steps=4)
+    array([3., 3.])
+    """
+
+    network: Denoiser
+
+    def __post_init__(self) -> None:
+        _checks.function("network", self.network, "(x, t)")
+
+    def __call__(self, x: Array, t: float) -> Array:
+        """Return the velocity from data to noise."""
+        output = self.network(x, 1.0 - _one_number(t))
+        _check_floats("the network's output", output)
+        return output * -1.0
 
 
 @dataclass(frozen=True)

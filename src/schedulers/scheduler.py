@@ -23,6 +23,7 @@ from schedulers.engine.noise import (
     Noise,
     Seeded,
     checked_source,
+    noise_dtype,
     normal,
     stage_place,
 )
@@ -31,7 +32,7 @@ from schedulers.engine.state import State, advance, lent
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
 from schedulers.grids.run import run_levels
-from schedulers.grids.spacings import SPACINGS
+from schedulers.grids.spacings import check_name
 from schedulers.schedules.base import Level, NoiseSchedule
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class Scheduler(ABC):
       which depends on the seed and the stage alone. Pass the same seed to every call of a run. It
       gives the same bits on every processor and on any number of threads.
     - A sequence of those, one for each sample along axis 0: each sample gets the noise that it gets
-      alone with its seed, whatever else is in the batch.
+      alone with its seed, whatever else is in the batch. There a tuple of ints is one seed, such as
+      ``rng=[(7, tick)]`` for the tick of a control loop.
     - A `BrownianPath`: the same path for every number of steps.
     - A function ``noise(like)`` that returns standard normal noise of the shape and kind of the
       array `like`, such as ``torch.randn_like``.
@@ -107,7 +109,7 @@ class Scheduler(ABC):
             )
         _checks.choice("prediction_type", self.prediction_type, PREDICTION_TYPES)
         if not callable(self.spacing):
-            _checks.choice("spacing", self.spacing, SPACINGS)
+            check_name(self.spacing)
         if not isinstance(self.threshold, (StaticThreshold, DynamicThreshold, type(None))):
             raise TypeError(
                 f"threshold must be a StaticThreshold, a DynamicThreshold or None, "
@@ -492,7 +494,8 @@ class Scheduler(ABC):
         timesteps: ArrayLike | None = None,
         sigmas: ArrayLike | None = None,
         rng: RandomSource = None,
-        dtype: DTypeLike = np.float64,
+        dtype: DTypeLike | None = None,
+        like: Array | None = None,
         data_std: float | None = None,
     ) -> Array:
         """Draw noise at the scale of a run's first level, sigma z: the sample to begin with.
@@ -510,19 +513,24 @@ class Scheduler(ABC):
         rng : source of noise, except a function
             As in the notes on `Scheduler`. You can give the same seed to the run: its stages get
             other noise.
-        dtype : dtype
-            Floating dtype of the sample.
+        dtype : dtype, optional
+            Floating NumPy dtype of the sample; float64 by default.
+        like : array, optional
+            An array of any library, such as a tensor on a GPU: the sample is of its kind, on its
+            device and in its dtype. NumPy draws it, so that a seed has the same noise everywhere.
         data_std : float, optional
             Standard deviation of the data, whose mean is 0.
 
         Returns
         -------
-        ndarray
+        array
+            NumPy's, or of the kind of `like`.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, and as for `tableau`.
+            If an argument is not as described, if both `dtype` and `like` are given, and as for
+            `tableau`.
 
         Warns
         -----
@@ -550,12 +558,7 @@ class Scheduler(ABC):
             raise ValueError(
                 f"shape must be of at most {_LARGEST} elements, got {_checks.shown(shape)}"
             )
-        try:
-            arrays.check_floating("dtype", np.dtype(dtype))
-        except TypeError:
-            raise TypeError(
-                f"dtype must be a floating dtype, such as float32, got {_checks.shown(dtype)}"
-            ) from None
+        stepped = _stepped_dtype(dtype, like)
         first = self._levels(steps, timesteps, sigmas)[0]
         if isinstance(source, Seeded):
             source.check_shape(dimensions)
@@ -573,13 +576,13 @@ class Scheduler(ABC):
                 f"add_noise",
                 stacklevel=2,
             )
-        stepped = arrays.stepping(np.dtype(dtype))
         try:
             z = normal(source, START, dimensions, stepped)
         except MemoryError as error:
             raise ValueError(f"shape must be one that memory holds: {error}") from None
-        noise = cast(np.asarray(scale * z), np.dtype(dtype))
-        arrays.check_finite(f"noise of sigma={scale:g} in dtype {np.dtype(dtype)}", noise)
+        noise = np.asarray(scale * z)
+        noise = cast(noise, np.dtype(dtype)) if like is None else arrays.of_the_kind(noise, like)
+        arrays.check_finite(f"noise of sigma={scale:g} in dtype {noise.dtype}", noise)
         return noise
 
     def add_noise(
@@ -724,6 +727,22 @@ class Scheduler(ABC):
     def _method(self) -> str:
         """Name that a tableau goes by, so that no other scheduler takes its rows."""
         return type(self).__name__
+
+
+def _stepped_dtype(dtype: DTypeLike | None, like: Array | None) -> Any:
+    """Check what a sample shall be; return the NumPy dtype in which its noise is drawn."""
+    if like is not None:
+        if dtype is not None:
+            raise ValueError(f"dtype and like must not both be given, got {_checks.shown(dtype)}")
+        arrays.check_floats("like", like)
+        return arrays.stepping(like.dtype) if isinstance(like, np.ndarray) else noise_dtype(like)
+    try:
+        arrays.check_floating("dtype", np.dtype(dtype))
+    except TypeError:
+        raise TypeError(
+            f"dtype must be a floating dtype, such as float32, got {_checks.shown(dtype)}"
+        ) from None
+    return arrays.stepping(np.dtype(dtype))
 
 
 def _much_data(level: Level) -> bool:

@@ -248,3 +248,21 @@ def test_a_seed_sequence_counts_with_its_children_and_its_pool():
     drawn = [start([sequence])[0, 0, 0] for sequence in sequences]
     assert len(set(drawn)) == 3
     assert drawn[0] == start([5])[0, 0, 0]
+
+
+def test_several_ints_are_one_seed_of_a_sample():
+    """As `numpy.random.SeedSequence` takes them: for the tick of a control loop, say."""
+    scheduler = sc.DDPM(VP)
+
+    def run(*seeds):
+        x_T = scheduler.initial_noise((len(seeds), 2), steps=3, rng=list(seeds))
+        return scheduler.sample(bounded_denoiser, x_T, steps=3, rng=list(seeds))
+
+    both = run((7, 1), 3)
+    np.testing.assert_array_equal(both[:1], run([7, 1]))
+    np.testing.assert_array_equal(both[:1], run(np.random.SeedSequence([7, 1])))
+    np.testing.assert_array_equal(both[1:], run(3))
+    assert (run((7, 2)) != both[:1]).all()
+    for wrong, error in ((7, -1), ValueError), ((7, "a"), TypeError), ((), TypeError):
+        with pytest.raises(error, match=r"rng\[0\]"):
+            run(wrong)

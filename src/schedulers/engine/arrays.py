@@ -7,6 +7,7 @@ object with `shape` and `dtype` that can be scaled by a float and added is stepp
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any
@@ -178,6 +179,20 @@ def as_numpy(array: Array) -> Any:
     if hasattr(array, "detach"):  # PyTorch
         array = array.detach().cpu()
     return np.asarray(array)
+
+
+def concatenated(parts: Sequence[Array]) -> Array:
+    """Return arrays of one library, one after another along axis 0."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    if hasattr(parts[0], "new_tensor"):  # PyTorch
+        return sys.modules["torch"].cat(tuple(parts))
+    if hasattr(parts[0], "__array_namespace__"):
+        return parts[0].__array_namespace__().concat(list(parts))
+    raise TypeError(
+        f"arrays of type {type(parts[0]).__name__} cannot be joined: pass NumPy's, PyTorch's or "
+        f"those of the array API"
+    )
 
 
 def converter(like: Array) -> Callable[[Any], Array] | None:

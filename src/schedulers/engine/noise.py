@@ -3,7 +3,8 @@
 A `numpy.random.Generator` and a function draw in order. An int or a `SeedSequence`
 names the noise itself: each *place* in a run (the start, the entry, a stage) has its own stream of
 random bits, a function of the seed and the place alone, so it makes no difference who draws it, or
-when. A sequence of seeds, one for each sample, gives each sample the noise that it has alone.
+when. A sequence of seeds, one for each sample, gives each sample the noise that it has alone. There
+a tuple of ints is one seed.
 
 A stream is that of the Philox generator (Salmon et al. 2011), which is a function of a key and a
 counter: the key comes from the seed, the counter from the place. NumPy draws the normal numbers
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = Any
-    Seed: TypeAlias = int | np.random.SeedSequence
+    Seed: TypeAlias = int | np.random.SeedSequence | tuple[int, ...]
     Seeds: TypeAlias = Sequence[Seed] | NDArray[np.integer[Any]]
     # What numpy.random.default_rng takes, except a sequence.
     RNG: TypeAlias = Seed | np.random.Generator | None
@@ -172,8 +173,11 @@ def normal(
 
 
 def _seed(name: str, seed: object) -> Seed:
+    """Return a seed of one sample; several ints, such as (7, tick), are one as well."""
     if isinstance(seed, np.random.SeedSequence):
         return seed
+    if isinstance(seed, (list, tuple, np.ndarray)) and len(np.shape(seed)) == 1 and len(seed):
+        return tuple(_checks.integer(f"each int of {name}", part, at_least=0) for part in seed)
     return _checks.integer(name, seed, at_least=0)
 
 

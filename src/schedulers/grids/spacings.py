@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,20 @@ def _spacing(
 
 def spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int) -> Floats:
     """Return the model's times on a spacing, by its name or itself."""
-    grid = spacing if callable(spacing) else SPACINGS[_checks.choice("spacing", spacing, SPACINGS)]
+    grid = spacing if callable(spacing) else SPACINGS[check_name(spacing)]
     return _checks.vector("timesteps of the spacing", grid(schedule, steps))
+
+
+def check_name(spacing: object) -> str:
+    """Return the name of a spacing; an unknown one is an error that says what else there is."""
+    try:
+        return _checks.choice("spacing", spacing, SPACINGS)
+    except (TypeError, ValueError) as error:
+        near = get_close_matches(str(spacing), SPACINGS, 1)
+        hint = f" (do you mean {near[0]!r}?)" if near else ""
+        raise type(error)(
+            f"{error}{hint}; or give a function of (schedule, steps) that returns the times"
+        ) from None
 
 
 def whole(schedule: NoiseSchedule, steps: int, spacing: str | Spacing = "karras") -> Floats:
@@ -90,7 +103,8 @@ def whole(schedule: NoiseSchedule, steps: int, spacing: str | Spacing = "karras"
 
     Examples
     --------
-    >>> from functools import partial
+    >>> from difflib import get_close_matches
+    from functools import partial
     >>> from schedulers import DDIM, DiscreteSchedule, linear_betas
     >>> schedule = DiscreteSchedule(linear_betas(1000))
     >>> whole(schedule, 5, spacing="karras")
