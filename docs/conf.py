@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["build", "gallery/**/*.md5"]
@@ -50,6 +51,9 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",
 }
+
+copybutton_prompt_text = r">>> |\.\.\. "  # which is not copied
+copybutton_prompt_is_regexp = True
 
 templates_path = ["_templates"]
 html_theme = "furo"
