@@ -274,9 +274,14 @@ def doubled(model, log_variance):
 def test_a_learned_variance_is_the_fixed_one_where_the_model_says_so(variance):
     model, x_0 = MIXTURE.denoiser(VP), PIXELS
     fixed = sc.DDPM(VP, variance=variance)
-    logs = {s.level.t: 2.0 * math.log(s.c or 1.0) for s in fixed.tableau(sigmas=SIGMAS).stages}
+    stages = fixed.tableau(sigmas=SIGMAS).stages
+    last = stages[-1].level
+    # The decoder of a range is between beta~ of the step before and beta.
+    whole = last.sigma / math.hypot(last.alpha, last.sigma)
+    std = stages[-2].c if variance == "fixed_small" else whole
+    logs = {s.level.t: 2.0 * math.log(s.c or std) for s in stages}
     f = -1.0 if variance == "fixed_small" else 1.0
-    want = variational_bound(fixed, model, x_0, sigmas=SIGMAS, rng=0)
+    want = variational_bound(fixed, model, x_0, sigmas=SIGMAS, rng=0, decoder_std=std)
     for learned, says in (("learned", logs.get), ("learned_range", lambda t: f)):
         scheduler = sc.DDPM(VP, variance=learned)
         got = variational_bound(scheduler, doubled(model, says), x_0, sigmas=SIGMAS, rng=0)

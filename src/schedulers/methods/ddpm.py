@@ -48,6 +48,17 @@ def deviations(now: Level, then: Level) -> tuple[float, float]:
     return then.sigma * fresh, now.sigma * fresh * scale
 
 
+def decoder_deviations(levels: tuple[Level, ...]) -> tuple[float, float]:
+    """Return the least and the largest deviation of x_0 from D, in a run that ends clean.
+
+    The largest is exact if the data is N(0, I): the root of beta where variance is preserved. As
+    beta~ is 0, the least is that of the step before (Nichol & Dhariwal 2021, section 3.1).
+    """
+    last = levels[-2]
+    large = last.sigma / math.hypot(last.alpha, last.sigma)
+    return (deviations(levels[-3], last)[0] if len(levels) > 2 else large), large
+
+
 def deviation_in_range(v: Array, small: float, large: float) -> Array:
     """Return the deviation between two that a model's v in [-1, 1] says.
 
@@ -144,9 +155,9 @@ class DDPM(Scheduler):
         shape = (n, 2 * channels, *rest)
         output = arrays.matching("the model's output", output, x, shape, stage.level.t)
         output, v = output[:, :channels], output[:, channels:]
-        if not stage.c:
-            return output, 0.0
         if self.variance == "learned":
             return output, arrays.apply("exp", 0.5 * v)
-        now, then = state.tableau.levels[state.index : state.index + 2]
-        return output, deviation_in_range(v, *deviations(now, then))
+        levels = state.tableau.levels
+        now, then = levels[state.index : state.index + 2]
+        ends = deviations(now, then) if then.sigma else decoder_deviations(levels)
+        return output, deviation_in_range(v, *ends)
