@@ -375,8 +375,6 @@ class Scheduler(ABC):
                 f"state must be before a row that draws noise, which alone has a density, got "
                 f"{state!r}, whose row has none"
             )
-        if not state.carried.shape:
-            raise ValueError("state must be of samples along axis 0, got one of shape ()")
         output, std = self._read(output, state)
         return RowLaw(self._without_noise(output, state), abs(std))
 

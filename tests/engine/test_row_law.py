@@ -393,7 +393,7 @@ STATE = sc.DDPM(VE).init(np.ones((2, 3)), sigmas=[4.0, 2.0, 0.0])
                 np.ones(()), sc.DDPM(VE).init(np.ones(()), sigmas=[4.0, 2.0])
             ),
             ValueError,
-            "state must be of samples along axis 0, got one of shape ()",
+            "mean must have samples along axis 0, got that of a state of shape ()",
         ),
         (
             lambda: sc.DDPM(VE, variance="learned").row_law(
@@ -401,7 +401,7 @@ STATE = sc.DDPM(VE).init(np.ones((2, 3)), sigmas=[4.0, 2.0, 0.0])
                 sc.DDPM(VE, variance="learned").init(np.ones((2, 3)), sigmas=[4.0, 2.0]),
             ),
             ValueError,
-            "the model's variance must be above 0 and finite",
+            "the model's variance must be above 0",
         ),
         (
             lambda: sc.DDPM(VE).row_law(np.ones((2, 3)), STATE).kl_divergence(3),
@@ -417,7 +417,23 @@ STATE = sc.DDPM(VE).init(np.ones((2, 3)), sigmas=[4.0, 2.0, 0.0])
             ValueError,
             "other.mean must have shape (2, 3), got (3, 2)",
         ),
-        (lambda: RowLaw(np.ones(2), 0.0), ValueError, "std must be above 0"),
+        (lambda: RowLaw(np.ones(2), 0.0), ValueError, "std must be at least 1e-150"),
+        (
+            lambda: RowLaw(np.ones(2), 1.0).log_prob(np.array([1.0, 1e200])),
+            ValueError,
+            "x_next must be so near to the mean that float64 holds the square of their distance",
+        ),
+        (
+            lambda: RowLaw(np.ones(2), 1.0).kl_divergence(RowLaw(np.full(2, 1e200), 1.0)),
+            ValueError,
+            "other.mean must be so near to the mean",
+        ),
+        (lambda: RowLaw([1.0], 1.0), TypeError, "mean must be an array of floats, got [1.0]"),
+        (
+            lambda: RowLaw(np.ones((2, 3)), np.ones(2)),
+            ValueError,
+            "std must have shape (2, 3), got (2,)",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(call, error, message):

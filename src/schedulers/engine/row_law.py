@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from schedulers import _checks
@@ -18,6 +19,9 @@ from schedulers.engine import arrays
 from schedulers.engine.state import State
 
 Array = Any
+
+# Least standard deviation: float64 holds its square, and that of its inverse.
+_LEAST = 1e-150
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,12 @@ class RowLaw:
     mean : array, shape of the sample
         What the row makes without its noise, in the precision that the run steps in.
     std : float or array, shape of the sample
-        Standard deviation; an array if the model learned its variance.
+        Standard deviation, from 1e-150 to 1e150; an array if the model learned its variance.
 
     Raises
     ------
-    ValueError
-        If a std is not positive and finite.
+    TypeError, ValueError
+        If an argument is not as described, if a number is not finite, or if a std is not positive.
 
     Examples
     --------
@@ -56,13 +60,22 @@ class RowLaw:
     std: float | Array
 
     def __post_init__(self) -> None:
-        if isinstance(self.std, float):
-            _checks.real("std", self.std, above=0.0)
-        elif not arrays.is_finite(arrays.apply("log", self.std)):
-            raise ValueError(
-                "the model's variance must be above 0 and finite, got one that is 0 or infinite in "
-                "the precision of the run: it has no density"
-            )
+        mean = self.mean
+        arrays.check_floats("mean", mean)
+        if not mean.shape:
+            raise ValueError("mean must have samples along axis 0, got that of a state of shape ()")
+        arrays.check_finite("mean", mean)
+        std = self.std
+        if isinstance(std, Real):
+            std = _checks.real("std", std, at_least=_LEAST, at_most=1.0 / _LEAST)
+        else:
+            std = arrays.matching("std", std, mean, tuple(mean.shape))
+            if not arrays.is_finite(arrays.apply("log", std)):
+                raise ValueError(
+                    "the model's variance must be above 0, got std = 0 in the precision of the "
+                    "run: it has no density"
+                )
+        object.__setattr__(self, "std", std)
 
     def log_prob(self, x_next: Array | State) -> Array:
         """Log density of a sample, shape (n,).
@@ -80,12 +93,12 @@ class RowLaw:
         Raises
         ------
         TypeError, ValueError
-            If `x_next` has another shape than the sample, or is not finite floats.
+            If `x_next` has another shape than the sample, is not finite floats, or is too far from
+            the mean for the precision to hold the square of its distance in units of std.
         """
         x = x_next.carried if isinstance(x_next, State) else x_next
         x = arrays.matching("x_next", x, self.mean, tuple(self.mean.shape))
-        z = (arrays.wide(x) - arrays.wide(self.mean)) / self._wide_std
-        return -0.5 * _summed(z * z) - self._log_scale()
+        return -_distance("x_next", x, self.mean, self._wide_std) - self._log_scale()
 
     def entropy(self) -> Array:
         """Differential entropy, shape (n,): the mean of -log_prob over the row's noise."""
@@ -107,16 +120,17 @@ class RowLaw:
         Raises
         ------
         TypeError, ValueError
-            If `other` is no law of samples of the same shape.
+            If `other` is no law of samples of the same shape, or has too distant a mean, as for
+            `log_prob`.
         """
         if not isinstance(other, RowLaw):
             raise TypeError(f"other must be a RowLaw, got {_checks.shown(other)}")
         theirs = arrays.matching("other.mean", other.mean, self.mean, tuple(self.mean.shape))
-        apart = (arrays.wide(self.mean) - arrays.wide(theirs)) / other._wide_std
         ratio = self._wide_std / other._wide_std
         # Both terms are of one rounded ratio, so that what they lose cancels.
         spread = (ratio - 1.0) * (ratio + 1.0) - 2.0 * arrays.apply("log", ratio)
-        return 0.5 * _summed(apart * apart + spread)
+        apart = _distance("other.mean", theirs, self.mean, other._wide_std)
+        return apart + _total(0.5 * spread, self.mean)
 
     @property
     def _wide_std(self) -> float | Array:
@@ -124,13 +138,32 @@ class RowLaw:
 
     def _log_scale(self) -> Array:
         """Log of the density's denominator, shape (n,)."""
-        size = math.prod(self.mean.shape[1:])
         log_std = arrays.apply("log", self._wide_std)
-        constant = 0.5 * math.log(2.0 * math.pi)
-        if isinstance(log_std, float):  # the sum over no elements: a 0 for each sample
-            none = _flat(self.mean)[:, :0]
-            return arrays.wide(none).sum(1) + size * (constant + log_std)
-        return _summed(log_std) + size * constant
+        return _total(log_std + 0.5 * math.log(2.0 * math.pi), self.mean)
+
+
+def _distance(name: str, x: Array, mean: Array, std: float | Array) -> Array:
+    """Half the square of the distance from x to the mean in units of std, for each sample."""
+
+    def halved_squares() -> Array:
+        z = (arrays.wide(x) - arrays.wide(mean)) / std
+        return 0.5 * _summed(z * z)
+
+    found = arrays.SILENT.copy().run(halved_squares)
+    if not arrays.is_finite(found):
+        raise ValueError(
+            f"{name} must be so near to the mean that {found.dtype} holds the square of their "
+            f"distance in units of std"
+        )
+    return found
+
+
+def _total(each: float | Array, like: Array) -> Array:
+    """Sum over the elements of each sample; a number is that of every element."""
+    if isinstance(each, float):
+        none = arrays.wide(_flat(like)[:, :0])  # the sum over no elements: a 0 for each sample
+        return none.sum(1) + math.prod(like.shape[1:]) * each
+    return _summed(each)
 
 
 def _summed(values: Array) -> Array:
