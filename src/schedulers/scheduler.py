@@ -263,7 +263,7 @@ class Scheduler(ABC):
             Whether the new state holds `State.denoised`. Without it a step takes half the time for
             a large sample, and the state half the memory.
         log_prob : bool
-            Whether the new state holds `State.log_prob`, the log-probability of its sample; for a
+            Whether the new state holds the log-probability of its sample as its ``log_prob``; for a
             row that draws noise.
 
         Returns

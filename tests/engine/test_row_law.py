@@ -169,6 +169,21 @@ def test_the_policy_gradient_is_exact_where_rows_weigh_earlier_estimates(name):
     assert abs(each.mean() - exact) < 4.0 * error
 
 
+def test_a_negative_weight_of_noise_has_the_density_of_its_size():
+    """A table from elsewhere may have one: -z is standard normal noise, too."""
+    level, then = VE.level(2.0), VE.level(1.0)
+    schedulers = [
+        sc.FittedScheduler(
+            VE,
+            tables=[sc.Tableau("given", (level, then), (sc.Stage(level, [1.0], [0.5], c=c),))],
+        )
+        for c in (0.8, -0.8)
+    ]
+    x, x_next = np.random.default_rng(11).normal(size=(2, 3, 4))
+    ends = (s.log_prob(0.1 * x, s.init(x, steps=1), x_next) for s in schedulers)
+    np.testing.assert_array_equal(*ends)
+
+
 # Learned variances, thresholds, precisions.
 
 stds = st.floats(0.01, 10.0)
