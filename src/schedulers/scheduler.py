@@ -286,8 +286,9 @@ class Scheduler(ABC):
         keep_denoised = _checks.boolean("keep_denoised", keep_denoised)
         drawn = bool(state.tableau.stages[state.index].c)
         noise = Noise.bind(rng, state.carried, drawn=drawn)
-        law = self.row_law(output, state) if _checks.boolean("log_prob", log_prob) else None
+        log_prob = _checks.boolean("log_prob", log_prob)
         try:
+            law = self.row_law(output, state) if log_prob else None
             after = self._take(output, state, noise, keep_denoised)
         except ValueError:
             state.check_finite()  # no model has an answer to infinity
@@ -328,7 +329,10 @@ class Scheduler(ABC):
         >>> scheduler.log_prob(state.x / state.t, state, after.x).round(4)
         array([-1.9066, -1.8372])
         """
-        return self.row_law(output, state).log_prob(x_next)
+        law = self.row_law(output, state)
+        if isinstance(x_next, State) and x_next.index != state.index + 1:
+            raise ValueError(f"x_next must be the state after the row of {state!r}, got {x_next!r}")
+        return law.log_prob(x_next)
 
     def row_law(self, output: Array, state: State) -> RowLaw:
         """Law of the sample that the next row makes, given the run so far.

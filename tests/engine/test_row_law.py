@@ -394,6 +394,11 @@ STATE = sc.DDPM(VE).init(np.ones((2, 3)), sigmas=[4.0, 2.0, 0.0])
             "x_next must be an array of floats, got 'x'",
         ),
         (
+            lambda: sc.DDPM(VE).log_prob(np.ones((2, 3)), STATE, STATE),
+            ValueError,
+            "x_next must be the state after the row of State(DDPM, 0 of 2 evaluations, t=4",
+        ),
+        (
             lambda: sc.DDPM(VE).update(np.ones((2, 3)), STATE, log_prob=1),
             TypeError,
             "log_prob must be True or False, got 1",
