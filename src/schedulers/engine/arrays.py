@@ -120,6 +120,30 @@ def cast(array: Array, dtype: Any) -> Array:
     return SILENT.copy().run(array.astype, dtype)  # what is too large for the dtype is infinite
 
 
+def wide(array: Array) -> Array:
+    """Return an array in float64, or in its own precision where its library has no more.
+
+    Sums over an image's elements need that: what float32 loses of them is as large as what is
+    asked for, such as the difference of two log densities.
+    """
+    if isinstance(array, np.ndarray):
+        return array.astype(np.float64, copy=False)
+    if hasattr(array, "double") and array.device.type != "mps":  # which has no float64
+        return array.double()
+    return array
+
+
+def apply(name: str, value: Any) -> Any:
+    """Return NumPy's function of that name, such as "exp", of a number or of any array."""
+    if isinstance(value, float):
+        return float(getattr(np, name)(value))
+    if isinstance(value, np.ndarray):
+        return SILENT.copy().run(getattr(np, name), value)
+    if hasattr(value, name):  # PyTorch has it as a method
+        return getattr(value, name)()
+    return getattr(value.__array_namespace__(), name)(value)
+
+
 def check_floats(name: str, x: Any) -> None:
     """Refuse what is no array of real floating numbers, of any library."""
     if isinstance(x, np.ndarray):
@@ -178,30 +202,6 @@ def as_numpy(array: Array) -> Any:
     if hasattr(array, "detach"):  # PyTorch
         array = array.detach().cpu()
     return np.asarray(array)
-
-
-def wide(array: Array) -> Array:
-    """Return an array in float64, or in its own precision where its library has no more.
-
-    Sums over an image's elements need that: what float32 loses of them is as large as what is
-    asked for, such as the difference of two log densities.
-    """
-    if isinstance(array, np.ndarray):
-        return array.astype(np.float64, copy=False)
-    if hasattr(array, "double") and array.device.type != "mps":  # which has no float64
-        return array.double()
-    return array
-
-
-def apply(name: str, value: Any) -> Any:
-    """Return NumPy's function of that name, such as "exp", of a number or of any array."""
-    if isinstance(value, float):
-        return float(getattr(np, name)(value))
-    if isinstance(value, np.ndarray):
-        return SILENT.copy().run(getattr(np, name), value)
-    if hasattr(value, name):  # PyTorch has it as a method
-        return getattr(value, name)()
-    return getattr(value.__array_namespace__(), name)(value)
 
 
 def converter(like: Array) -> Callable[[Any], Array] | None:

@@ -31,7 +31,7 @@ Where this differs from k-diffusion 0.1.1:
   shape.
 - `sample_dpm_adaptive` raises an error where its steps become too small, instead of going on
   forever; `sample_dpm_fast` and it tell the callback numbers, where there are tensors there.
-- `log_likelihood` returns a NumPy array, and derivatives are differences, not automatic.
+- `log_likelihood` takes NumPy arrays, and derivatives are differences, not automatic.
 - The callback's `x` is read-only where it is NumPy's, or a copy: a run is not changed by writing to
   it.
 - Half precision in NumPy is stepped in float32.
