@@ -30,6 +30,15 @@ def test_the_examples_of_the_docs_print_what_they_show(page):
     assert result.failed == 0
 
 
+def test_the_policy_gradient_in_pytorch_runs_and_changes_the_network():
+    pytest.importorskip("torch")
+    text = (ROOT / "docs" / "policy-gradients.md").read_text()
+    (block,) = re.findall(r"```python\n(import torch\n.*?)```", text, re.DOTALL)
+    names = {}
+    exec(block, names)
+    assert all(p.grad.abs().max() > 0.0 for p in names["network"].parameters())
+
+
 @pytest.mark.parametrize(("library", "kind"), [("torch", "Tensor"), ("jax", "Array")])
 def test_the_loops_in_other_libraries_run(library, kind):
     pytest.importorskip(library)

@@ -38,3 +38,27 @@ def test_a_compiled_run_in_jax_is_the_librarys(example, capsys):
     pytest.importorskip("jax")
     example("jax_scan").main()  # asserts it
     assert capsys.readouterr().out.count("e-0") >= 7
+
+
+def test_a_policy_gradient_is_the_exact_one_and_reward_goes_up(example):
+    """To Monte-Carlo error: 20 estimates, of which each is off by a standard error or so."""
+    toy = example("policy_gradient")
+    for weight in (-1.0, 0.5, 3.0):
+        made = [toy.policy_gradient(weight, np.random.default_rng(seed)) for seed in range(20)]
+        _, estimates, errors = np.transpose(made)
+        off = (estimates - toy.exact_gradient(weight)) / errors
+        assert abs(off.mean()) < 3.0 / np.sqrt(20)
+        assert 0.5 < off.std() < 1.6
+    path = toy.ascend()
+    rewards = [toy.expected_reward(weight) for weight in path[:, 0]]
+    assert np.diff(rewards[::5]).min() > -0.01
+    best = max(map(toy.expected_reward, np.linspace(1.5, 2.5, 101)))
+    assert rewards[0] < -9.0 < best - 0.01 < rewards[-1]
+
+
+def test_the_toy_of_policy_gradients_needs_numpy_alone():
+    """Its 40 lines are imported without matplotlib, which its picture alone needs."""
+    text = (EXAMPLES / "policy_gradient.py").read_text()
+    toy = text[text.index("import sys") : text.index("if __name__")]
+    assert "matplotlib" not in toy
+    assert sum(bool(line.strip()) and not line.startswith("#") for line in toy.splitlines()) <= 40

@@ -150,3 +150,11 @@ def test_editing_digits(run):
     kept = [names["still"](images) for images in names["drafts"].values()]
     assert kept == sorted(kept, reverse=True)
     assert kept[0] > 0.85
+
+
+def test_policy_gradient(run, capsys):
+    names = run("policy_gradient")
+    off = (names["gradients"] - names["exact"]) / names["errors"]
+    assert abs(off.mean()) < 0.5
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert names["means"][-1] > names["means"][0] + 8.0

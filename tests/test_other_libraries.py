@@ -105,6 +105,21 @@ def test_noise_comes_from_the_callers_function(library, name):
     assert relative_error(library.numpy(got), exact) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["DDIM", "Heun", "DPMSolverPP2"])
+def test_jax_compiles_a_run_and_differentiates_it(name):
+    jax = pytest.importorskip("jax")
+    scheduler, x = ALL[name](VP), jax.numpy.asarray(start(), "float32")
+
+    def run(x):
+        return scheduler.sample(model, x, timesteps=TIMES)
+
+    compiled = jax.jit(run)(x)
+    assert relative_error(np.asarray(compiled), as_numpy_has_it(scheduler, start())) < 1e-5
+    slope = jax.grad(lambda x: run(x).sum())(x).sum()
+    ends = (as_numpy_has_it(scheduler, start() + h) for h in (1e-2, -1e-2))
+    assert float(slope) == pytest.approx(np.subtract(*ends).sum() / 2e-2, rel=1e-2)
+
+
 def test_torchs_own_generator_draws():
     torch = pytest.importorskip("torch")
     scheduler, x = sc.DDPM(VP), torch.tensor(start())

@@ -28,6 +28,7 @@ from schedulers.engine.noise import (
     stage_place,
 )
 from schedulers.engine.parameterization import PREDICTION_TYPES, check_defined
+from schedulers.engine.row_law import RowLaw
 from schedulers.engine.state import State, advance, lent
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
@@ -248,6 +249,7 @@ class Scheduler(ABC):
         rng: RandomSource = None,
         *,
         keep_denoised: bool = True,
+        log_prob: bool = False,
     ) -> State:
         """Take the row of a model evaluation that you made at ``state.x, state.t``.
 
@@ -262,6 +264,9 @@ class Scheduler(ABC):
         keep_denoised : bool
             Whether the new state holds `State.denoised`. Without it a step takes half the time for
             a large sample, and the state half the memory.
+        log_prob : bool
+            Whether the new state holds the log-probability of its sample as its ``log_prob``; for a
+            row that draws noise.
 
         Returns
         -------
@@ -271,7 +276,8 @@ class Scheduler(ABC):
         ------
         TypeError, ValueError
             If `output` has another shape than the sample, or is not finite floats; if `state` is
-            not as described; or if `rng` is not a source of noise.
+            not as described; if `rng` is not a source of noise; or, for `log_prob`, if the row
+            draws no noise.
 
         Examples
         --------
@@ -282,11 +288,101 @@ class Scheduler(ABC):
         keep_denoised = _checks.boolean("keep_denoised", keep_denoised)
         drawn = bool(state.tableau.stages[state.index].c)
         noise = Noise.bind(rng, state.carried, drawn=drawn)
+        log_prob = _checks.boolean("log_prob", log_prob)
         try:
-            return self._take(output, state, noise, keep_denoised)
+            law = self.row_law(output, state) if log_prob else None
+            after = self._take(output, state, noise, keep_denoised)
         except ValueError:
             state.check_finite()  # no model has an answer to infinity
             raise
+        return after if law is None else replace(after, log_prob=law.log_prob(after))
+
+    def log_prob(self, output: Array, state: State, x_next: Array | State) -> Array:
+        """Log-probability of a row's sample under a model: the density of N(mean, c**2 I) there.
+
+        It is what policy gradients of samplers need: ``row_law(output, state).log_prob(x_next)``.
+        See `row_law` for what the mean is.
+
+        Parameters
+        ----------
+        output, state
+            As for `update`.
+        x_next : array, shape of ``state.x``, or State
+            The sample after the row. The state that `update` returned has it before it is rounded
+            to float16 or bfloat16, if the run is in one of these.
+
+        Returns
+        -------
+        array, shape (n,)
+            For each sample, in nats, summed over all axes but the first; float64 for NumPy's and
+            PyTorch's arrays. PyTorch and JAX differentiate it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the row draws no noise, if `x_next` is not as described, and as for `update`.
+
+        Examples
+        --------
+        >>> from schedulers import DDPM, VESchedule
+        >>> scheduler = DDPM(VESchedule())
+        >>> state = scheduler.init(np.array([[8.0], [0.0]]), sigmas=[4.0, 2.0, 0.0])
+        >>> after = scheduler.update(state.x / state.t, state, rng=0)  # the data is a point at 0
+        >>> scheduler.log_prob(state.x / state.t, state, after.x).round(4)
+        array([-1.9066, -1.8372])
+        """
+        law = self.row_law(output, state)
+        if isinstance(x_next, State) and x_next.index != state.index + 1:
+            raise ValueError(f"x_next must be the state after the row of {state!r}, got {x_next!r}")
+        return law.log_prob(x_next)
+
+    def row_law(self, output: Array, state: State) -> RowLaw:
+        """Law of the sample that the next row makes, given the run so far.
+
+        Its mean is the row without noise, as `update` computes it: with the prediction type, the
+        threshold, and the estimates of earlier evaluations that the state holds. Its standard
+        deviation is the row's weight of noise, c, or what the model learned.
+
+        The samples of several rows have the product of the rows' densities: add up their
+        log-probabilities. In an SDE method of two stages the noise of the second row contains that
+        of the first, but as estimates that the state holds. Given these the second row is normal
+        with its own c.
+
+        Parameters
+        ----------
+        output, state
+            As for `update`.
+
+        Returns
+        -------
+        schedulers.likelihood.RowLaw
+            With `log_prob`, `entropy` and `kl_divergence`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the row draws no noise, if the sample has no axis of samples, and as for `update`.
+
+        Examples
+        --------
+        The divergence of a model from another one, such as GRPO's penalty:
+
+        >>> from schedulers import DDPM, VESchedule
+        >>> scheduler = DDPM(VESchedule())
+        >>> state = scheduler.init(np.array([[8.0], [0.0]]), sigmas=[4.0, 2.0, 0.0])
+        >>> law = scheduler.row_law(state.x / state.t, state)
+        >>> law.kl_divergence(scheduler.row_law(0.9 * state.x / state.t, state)).round(4)
+        array([0.06, 0.  ])
+        """
+        self._check_state(state)
+        state.check_entered()
+        if not state.tableau.stages[state.index].c:
+            raise ValueError(
+                f"state must be before a row that draws noise, which alone has a density, got "
+                f"{state!r}, whose row has none"
+            )
+        output, std = self._read(output, state)
+        return RowLaw(self._without_noise(output, state), abs(std))
 
     def step(self, denoiser: Denoiser, state: State, rng: RandomSource = None) -> State:
         """Take one whole step, or what is left of one.
@@ -712,16 +808,30 @@ class Scheduler(ABC):
 
     def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
         """Take one row, with what the model returned for it."""
-        index, x = state.index, state.carried
-        stage = state.tableau.stages[index]
-        output = arrays.matching("the model's output", output, x, tuple(x.shape), stage.level.t)
+        index = state.index
+        output, std = self._read(output, state)
         fresh = None
-        if stage.c:
+        if state.tableau.stages[index].c:
             assert noise is not None
-            fresh = stage.c, noise.draw(stage_place(index, state.tableau.spans[index]))
+            z = noise.draw(stage_place(index, state.tableau.spans[index]))
+            fresh = (std, z) if isinstance(std, float) else (1.0, std * z)
         return arrays.SILENT.copy().run(
             advance, state, output, self.prediction_type, self.threshold, fresh, keep_denoised
         )
+
+    def _without_noise(self, output: Array, state: State) -> Array:
+        """Return what a row makes with z = 0."""
+        return (
+            arrays.SILENT.copy()
+            .run(advance, state, output, self.prediction_type, self.threshold, None, False)
+            .carried
+        )
+
+    def _read(self, output: Array, state: State) -> tuple[Array, Any]:
+        """Check what the model returned; return its prediction, and the deviation of the noise."""
+        x, stage = state.carried, state.tableau.stages[state.index]
+        shape = tuple(x.shape)
+        return arrays.matching("the model's output", output, x, shape, stage.level.t), stage.c
 
     @property
     def _method(self) -> str:

@@ -10,6 +10,7 @@ import schedulers as sc
 from kit import ALL, DETERMINISTIC, SCHEDULES, names, seeds, sigma_grids
 from schedulers.__main__ import main
 from schedulers.analysis import (
+    Comparison,
     compare,
     convergence_order,
     error_budget,
@@ -107,6 +108,58 @@ def test_a_comparison_holds_each_error():
     assert compare([sc.DDIM(VE)], DATA).names == ("DDIM",)
 
 
+@pytest.mark.parametrize("initial", ["noise", "marginal"])
+def test_a_comparison_on_levels_of_ones_own(initial):
+    def levels(n):
+        return sc.karras_sigmas(n, 0.1, 20.0)
+
+    makes = {"one": sc.DDIM(VE, spacing="trailing"), "two": sc.Heun(VE)}
+    found = compare(makes, DATA, [3, 6], sigmas=levels, initial=initial)
+    for i, scheduler in enumerate(makes.values()):
+        for j, steps in enumerate((3, 6)):
+            law = output_law(scheduler, DATA, sigmas=levels(steps), initial=initial)
+            assert found.errors[i, j] == wasserstein2(law, DATA)
+            assert found.nfe[i, j] == (steps if i == 0 else 2 * steps - 1)
+    own = compare(makes, DATA, [3, 6], initial=initial)
+    assert np.abs(own.errors - found.errors).min() > 1e-3
+    other = compare(makes, DATA, [3, 6], sigmas=levels)
+    assert np.array_equal(other.errors, found.errors) == (initial == "noise")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial": "data"}, "initial must be one of 'noise', 'marginal', got 'data'"),
+        ({"sigmas": [2.0, 0.0]}, r"sigmas must be a callable \(n\), got"),
+        (
+            {"sigmas": lambda n: np.linspace(1.0, 0.0, n)},
+            r"sigmas\(n\) must be n \+ 1 levels, .*, got 5 for n = 5",
+        ),
+        ({"sigmas": lambda n: "x"}, r"sigmas\(n\) must be real numbers"),
+    ],
+)
+def test_the_levels_and_the_start_of_a_comparison_are_checked(options, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        compare([sc.DDIM(VE)], DATA, [5], **options)
+
+
+def test_a_comparison_in_latex():
+    found = Comparison(
+        ("A_B & 50 %", "Heun"), (3, 10), np.array([[3, 10], [5, 19]]), np.array([[1e-5, 2], [3, 4]])
+    )
+    assert found.to_latex().splitlines() == [
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"steps & 3 & 10 \\",
+        r"\midrule",
+        r"A\_B \& 50 \% & $1 \times 10^{-5}$ & 2 \\",
+        r"Heun & 3 & 4 \\",
+        r"\quad evaluations & 5 & 19 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("schedulers", "steps", "message"),
     [
@@ -131,6 +184,12 @@ def test_a_comparison_is_drawn():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["DDIM", "Heun"] * 2
     np.testing.assert_array_equal(axes.lines[1].get_xdata(), found.nfe[1])
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), found.errors[1])
+    assert axes.get_xlabel() == "model evaluations"
+    by_steps = found.plot(against="steps")
+    assert by_steps.get_xlabel() == "steps"
+    np.testing.assert_array_equal(by_steps.lines[1].get_xdata(), found.steps)
+    with pytest.raises(ValueError, match="against must be one of 'evaluations', 'steps'"):
+        found.plot(against="nfe")
 
 
 def test_the_spectrum_of_natural_images():

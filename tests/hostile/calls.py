@@ -190,6 +190,11 @@ def _methods():
     yield "Scheduler.init", (DDIM.init, dict(x_T=x_T, rng=0, **run))
     update = {"output": PAIR, "state": state, "rng": 0, "keep_denoised": True}
     yield "Scheduler.update", (ANCESTRAL.update, update)
+    asked = dict(update, rng=0, log_prob=True)
+    yield "Scheduler.update with log_prob", (ANCESTRAL.update, asked)
+    row = {"output": PAIR, "state": state}
+    yield "Scheduler.log_prob", (ANCESTRAL.log_prob, dict(**row, x_next=PAIR))
+    yield "Scheduler.row_law", (lambda **k: ANCESTRAL.row_law(**k).mean, row)
     yield "Scheduler.step", (ANCESTRAL.step, {"denoiser": halved, "state": state, "rng": 0})
     full = dict(denoiser=halved, x_T=x_T, rng=0, **run)
     yield "Scheduler.iterate", (lambda **k: list(ANCESTRAL.iterate(**k)), full)
@@ -282,7 +287,9 @@ def _functions():
     transfer = dict(scheduler=DDIM, variances=[1.0, 2.0], **run)
     yield "transfer_function", (analysis.transfer_function, transfer)
     compare = {"schedulers": [DDIM], "data": gaussian, "steps": (2, 3)}
-    yield "compare", (analysis.compare, compare)
+    levels = {"sigmas": _few_levels, "initial": "marginal"}
+    yield "compare", (analysis.compare, compare | levels)
+    yield "Comparison.to_latex", (analysis.compare(**compare).to_latex, {})
     order = {
         "scheduler": DDIM,
         "data": gaussian,
@@ -306,6 +313,11 @@ def _functions():
     yield "progressive_decoding", (likelihood.progressive_decoding, bound)
     more = dict(**bound, draws=1, decoder_std=0.5, bins=None)
     yield "variational_bound", (likelihood.variational_bound, more)
+    law = likelihood.RowLaw(PAIR, 0.5)
+    yield "RowLaw", (likelihood.RowLaw, {"mean": PAIR, "std": 0.5})
+    yield "RowLaw.log_prob", (law.log_prob, {"x_next": PAIR[::-1]})
+    yield "RowLaw.entropy", (law.entropy, {})
+    yield "RowLaw.kl_divergence", (law.kl_divergence, {"other": likelihood.RowLaw(PAIR, 0.25)})
     flow = {
         "schedule": VE,
         "denoiser": _posterior,
@@ -341,6 +353,10 @@ def _tables():
     fit = {"scheduler": euler, "denoiser": data.denoiser(FLOW, "flow"), "x_T": x_T, "steps": 2}
     more = {"levels": False, "reach": 2, "held_out": 0.25, "fine_steps": 20, "progress": False}
     yield "fit", (fitting.fit, {**fit, **more})
+
+
+def _few_levels(n):
+    return sc.karras_sigmas(n, 0.1, 10.0)
 
 
 def _posterior(x, t):

@@ -274,9 +274,14 @@ def doubled(model, log_variance):
 def test_a_learned_variance_is_the_fixed_one_where_the_model_says_so(variance):
     model, x_0 = MIXTURE.denoiser(VP), PIXELS
     fixed = sc.DDPM(VP, variance=variance)
-    logs = {s.level.t: 2.0 * math.log(s.c or 1.0) for s in fixed.tableau(sigmas=SIGMAS).stages}
+    stages = fixed.tableau(sigmas=SIGMAS).stages
+    last = stages[-1].level
+    # The decoder of a range is between beta~ of the step before and beta.
+    whole = last.sigma / math.hypot(last.alpha, last.sigma)
+    std = stages[-2].c if variance == "fixed_small" else whole
+    logs = {s.level.t: 2.0 * math.log(s.c or std) for s in stages}
     f = -1.0 if variance == "fixed_small" else 1.0
-    want = variational_bound(fixed, model, x_0, sigmas=SIGMAS, rng=0)
+    want = variational_bound(fixed, model, x_0, sigmas=SIGMAS, rng=0, decoder_std=std)
     for learned, says in (("learned", logs.get), ("learned_range", lambda t: f)):
         scheduler = sc.DDPM(VP, variance=learned)
         got = variational_bound(scheduler, doubled(model, says), x_0, sigmas=SIGMAS, rng=0)
@@ -604,6 +609,61 @@ def test_in_float32_the_density_is_right_to_what_that_tells(prediction):
     ).log_prob
     assert dtypes == {np.dtype(np.float32)}
     np.testing.assert_allclose(got, exact, rtol=0, atol=1e-2)
+
+
+def torch_kind():
+    torch = pytest.importorskip("torch")
+    return torch.Tensor, lambda x, dtype: torch.tensor(x, dtype=getattr(torch, dtype))
+
+
+def jax_kind():
+    jax = pytest.importorskip("jax")
+    return jax.Array, jax.numpy.asarray
+
+
+@pytest.mark.parametrize(
+    ("library", "dtype"),
+    [(torch_kind, "float64"), (torch_kind, "float32"), (jax_kind, "float32")],
+)
+def test_the_density_of_other_libraries_arrays_is_numpys(library, dtype):
+    """From the data's level, which is where it begins by default; and with a derivative."""
+    kind, array = library()
+    x, seen = MIXTURE.sample(2, rng=0).astype(dtype), []
+
+    def of_numpy(x, t):
+        return MIXTURE.denoiser(FLOW, "flow")(x.astype(np.float64), t).astype(dtype)
+
+    def model(x, t):
+        seen.append((type(x), x.dtype))
+        return array(of_numpy(np.asarray(x), t), dtype)
+
+    def jvp(x, t, v):
+        ends = (of_numpy(np.asarray(x + s * 1e-3 * v), t) for s in (1.0, -1.0))
+        return array(np.subtract(*ends) / 2e-3, dtype)
+
+    options, given_ = {"prediction_type": "flow"}, array(x, dtype)
+    got = log_likelihood(FLOW, model, given_, **options)
+    want = log_likelihood(FLOW, of_numpy, x, None, **options)
+    np.testing.assert_array_equal(got.log_prob, want.log_prob)
+    np.testing.assert_array_equal(got.latent, want.latent)
+    assert isinstance(got.log_prob, np.ndarray)
+    assert all(issubclass(k, kind) for k, _ in seen)
+    assert {d for _, d in seen} == {given_.dtype}
+    close = 1e-6 if dtype == "float64" else 1e-2
+    np.testing.assert_allclose(got.log_prob, MIXTURE.log_prob(x), rtol=0, atol=close)
+    options |= {"t_from": 0.3, "probes": 2, "rng": 0, "tolerance": 1e-3}
+    by_jvp, measured = (log_likelihood(FLOW, model, given_, jvp=j, **options) for j in (jvp, None))
+    np.testing.assert_allclose(by_jvp.log_prob, measured.log_prob, rtol=0, atol=1e-2)
+    assert by_jvp.nfe < measured.nfe
+
+
+def test_tensors_of_less_precision_and_models_of_another_library_are_refused():
+    torch = pytest.importorskip("torch")
+    for dtype in (torch.float16, torch.bfloat16, torch.int64):
+        with pytest.raises(TypeError, match="x must have dtype float32 or float64, got torch."):
+            log_likelihood(FLOW, at_zero, torch.zeros(2, dtype=dtype), prediction_type="flow")
+    with pytest.raises(TypeError, match="must be of the sample's library, Tensor, got NumPy's"):
+        log_likelihood(FLOW, lambda x, t: np.zeros(2), torch.zeros(2, 1), prediction_type="flow")
 
 
 def test_where_there_is_no_density_the_flow_says_so():

@@ -24,7 +24,7 @@ _BLOCK = 2**16
 # What overflows under these settings of NumPy is infinite without a warning. Use it as in
 # ``SILENT.copy().run(function, *arguments)``: np.errstate takes a tenth of a step at 1x4x64x64.
 SILENT = Context()
-SILENT.run(np.seterr, over="ignore", invalid="ignore")
+SILENT.run(np.seterr, over="ignore", invalid="ignore", divide="ignore")
 
 
 def sample(name: str, x: Array) -> tuple[Array, Any]:
@@ -119,6 +119,30 @@ def cast(array: Array, dtype: Any) -> Array:
     if hasattr(array, "to"):
         return array.to(dtype)
     return SILENT.copy().run(array.astype, dtype)  # what is too large for the dtype is infinite
+
+
+def wide(array: Array) -> Array:
+    """Return an array in float64, or in its own precision where its library has no more.
+
+    Sums over an image's elements need that: what float32 loses of them is as large as what is
+    asked for, such as the difference of two log densities.
+    """
+    if isinstance(array, np.ndarray):
+        return array.astype(np.float64, copy=False)
+    if hasattr(array, "double") and array.device.type != "mps":  # which has no float64
+        return array.double()
+    return array
+
+
+def apply(name: str, value: Any) -> Any:
+    """Return NumPy's function of that name, such as "exp", of a number or of any array."""
+    if isinstance(value, float):
+        return float(getattr(np, name)(value))
+    if isinstance(value, np.ndarray):
+        return SILENT.copy().run(getattr(np, name), value)
+    if hasattr(value, name):  # PyTorch has it as a method
+        return getattr(value, name)()
+    return getattr(value.__array_namespace__(), name)(value)
 
 
 def check_floats(name: str, x: Any) -> None:
@@ -250,7 +274,12 @@ def is_finite(array: Array) -> bool:
         return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
     if hasattr(array, "detach"):  # PyTorch: a check is nothing for gradients
         array = array.detach()
-    return math.isfinite(float((array - array).sum()))
+    try:
+        return math.isfinite(float((array - array).sum()))
+    except TypeError:
+        if "Tracer" in type(array).__name__:  # JAX's: the numbers are not there yet
+            return True
+        raise
 
 
 def _at(name: str, t: float | None) -> str:

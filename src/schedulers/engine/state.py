@@ -33,6 +33,9 @@ class State:
     denoised : array or None
         D of the last evaluation, which was at ``tableau.stages[index - 1].level``, before the step
         to `t`. None before the first evaluation, and after ``update(..., keep_denoised=False)``.
+    log_prob : array, shape (n,), or None
+        Log-probability of `x` in the row that made it, after ``update(..., log_prob=True)``; see
+        `Scheduler.log_prob`.
     done : bool
         Whether the run is over.
     tableau : Tableau
@@ -51,6 +54,7 @@ class State:
     history: History = ()
     # False until the noise of the tableau's entry has been added.
     entered: bool = True
+    log_prob: Array | None = None
 
     @classmethod
     def first(cls, tableau: Tableau, carried: Array, dtype: Any) -> State:

@@ -3,9 +3,11 @@
 The chain that `DDPM` samples from is a latent-variable model. `variational_bound` gives the terms
 of the bound on its likelihood, which are the bits that progressive coding sends, and
 `progressive_decoding` what the receiver has decoded on the way. The probability flow is a change of
-variables, under which the likelihood is known: `log_likelihood` integrates its divergence.
+variables, under which the likelihood is known: `log_likelihood` integrates its divergence. A row
+that draws noise has a density: `Scheduler.row_law` returns it as a `RowLaw`.
 """
 
+from schedulers.engine.row_law import RowLaw as RowLaw
 from schedulers.likelihood.bound import (
     VariationalBound as VariationalBound,
     progressive_decoding as progressive_decoding,
@@ -18,6 +20,7 @@ from schedulers.likelihood.flow import (
 
 __all__ = [
     "FlowLikelihood",
+    "RowLaw",
     "VariationalBound",
     "log_likelihood",
     "progressive_decoding",

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.analytic import Gaussian
 from schedulers.engine.arrays import weighted_sum
 from schedulers.engine.noise import Noise, Place
+from schedulers.engine.row_law import RowLaw
 from schedulers.engine.state import State, advance
 from schedulers.engine.tableau import Tableau
 from schedulers.engine.text import table
 from schedulers.likelihood.samples import checked, difference, per_sample
-from schedulers.methods.ddpm import DDPM
+from schedulers.methods.ddpm import DDPM, decoder_deviations
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -123,7 +123,15 @@ def variational_bound(
 
     The row that ends clean has no variance, so that p(x_0 | x_1) is a decoder: N(D, std**2 I). Of
     continuous data L_0 is its density. Of data on a grid in [-1, 1] it is the probability of x_0's
-    bin, the outermost of which have no end (eq. 13).
+    bin, the outermost of which have no end (eq. 13). If the model learned its variance, the
+    decoder's is the model's, too: for "learned_range" it lies between beta of the last step and,
+    as its own beta~ is 0, beta~ of the step before (Nichol & Dhariwal 2021, section 3.1).
+
+    The bits per dimension of those papers are those of all training levels, ``steps=len(betas)``,
+    with ``bins=256`` and ``threshold=StaticThreshold(1.0)``. There the variance of L_0 is beta of
+    the last step in the text of Ho et al., which is the default here, and beta~ of the step before
+    in their code: give ``decoder_std=DDPM(schedule).tableau(steps).stages[-2].c``. Their prior is
+    N(0, I). That changes L_T of data in [-1, 1] by at most alpha_T**4 / 4 nats per dimension.
 
     A run that ends at a noise level has a last x_n, and all steps have their L_{t-1}. L_0 is then
     the entropy of q(x_n | x_0), and the sum is a bound on -log p(x_n), averaged over x_n as well.
@@ -144,8 +152,9 @@ def variational_bound(
     draws : int
         Number of x_t that every term is averaged over; as many model evaluations for each step.
     decoder_std : float, optional
-        Standard deviation of the decoder. By default sigma / sqrt(alpha**2 + sigma**2) at the last
-        step's start, which is exact for data ~ N(0, I).
+        Standard deviation of the decoder. By default the model's if it learned its variance, or
+        else sigma / sqrt(alpha**2 + sigma**2) at the last step's start, which is the root of beta
+        where variance is preserved, and exact for data ~ N(0, I).
     bins : int, optional
         Number of values that an element may have, evenly spaced from -1 to 1, such as 256. By
         default the data is continuous.
@@ -163,7 +172,8 @@ def variational_bound(
 
     References
     ----------
-    Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, NeurIPS 2020.
+    Ho, Jain, Abbeel: Denoising Diffusion Probabilistic Models, NeurIPS 2020. Nichol, Dhariwal:
+    Improved Denoising Diffusion Probabilistic Models, ICML 2021.
 
     Examples
     --------
@@ -190,10 +200,11 @@ def variational_bound(
     draws = _checks.count("draws", draws)
     tableau = scheduler.tableau(steps, timesteps=timesteps, sigmas=sigmas)
     sender = _sender(scheduler).tableau(steps, timesteps=timesteps, sigmas=sigmas)
-    last_term = _last_term(tableau, carried, decoder_std, bins)
+    last_term = _last_term(scheduler, tableau, carried, decoder_std, bins)
 
     first = tableau.levels[0]
-    terms = [_kl(first.alpha * carried, first.sigma, 0.0 * carried, first.sigma)]
+    prior = RowLaw(0.0 * carried, first.sigma)
+    terms = [RowLaw(first.alpha * carried, first.sigma).kl_divergence(prior)]
     errors = []
     for row, (stage, then) in enumerate(zip(sender.stages, tableau.levels[1:], strict=True)):
         now, nats, squares = stage.level, [], []
@@ -203,14 +214,14 @@ def variational_bound(
             mean, std, denoised = _reverse(scheduler, denoiser, State(tableau, row, x, dtype))
             if then.sigma:
                 true = advance(State(sender, row, x, dtype), carried, "sample", keep_denoised=False)
-                nats.append(_kl(true.carried, stage.c, mean, std))
+                nats.append(RowLaw(true.carried, stage.c).kl_divergence(RowLaw(mean, std)))
             else:
-                nats.append(last_term(mean))
+                nats.append(last_term(mean, std))
             squares.append(per_sample(np.mean, np.square(difference(carried, denoised))))
         terms.append(np.mean(nats, axis=0))
         errors.append(np.mean(squares, axis=0))
     if tableau.levels[-1].sigma:
-        terms.append(last_term(carried))
+        terms.append(last_term(carried, 0.0))
     return VariationalBound(
         tuple(tableau.timesteps), np.array(terms), np.array(errors), carried[0].size
     )
@@ -297,10 +308,10 @@ def _reverse(scheduler: DDPM, denoiser: Denoiser, state: State) -> tuple[Array, 
 
 
 def _last_term(
-    tableau: Tableau, x_0: Array, decoder_std: float | None, bins: int | None
-) -> Callable[[Array], Floats]:
-    """L_0 as a function of the decoder's mean."""
-    last, end = tableau.stages[-1].level, tableau.levels[-1]
+    scheduler: DDPM, tableau: Tableau, x_0: Array, decoder_std: float | None, bins: int | None
+) -> Callable[[Array, Any], Floats]:
+    """L_0 as a function of the decoder's mean, and of the deviation that the model says."""
+    end = tableau.levels[-1]
     if end.sigma:
         for name, value in (("decoder_std", decoder_std), ("bins", bins)):
             if value is not None:
@@ -308,20 +319,26 @@ def _last_term(
                     f"{name} must not be given for a run that ends at a noise level, of "
                     f"sigma = {end.sigma:g}: there is no decoder; got {_checks.shown(value)}"
                 )
-        entropy = x_0[0].size * (0.5 * math.log(2.0 * math.pi * math.e) + math.log(end.sigma))
-        return lambda mean: np.full(len(x_0), entropy)
-    if decoder_std is None:
-        decoder_std = last.sigma / math.hypot(last.alpha, last.sigma)
-    std = _checks.real("decoder_std", decoder_std, above=0.0)
-    if not 1e-150 <= std <= 1e150:
-        raise ValueError(f"decoder_std must have a square that float64 holds, got {std:g}")
-    if bins is None:
-        off = Gaussian(np.zeros(x_0.shape[1:]), std**2)
-        return lambda mean: -off.log_prob(difference(x_0, mean))
-    lower, upper = _edges(x_0, _checks.between("bins", bins, 2, 2**24))
-    return lambda mean: (
-        -per_sample(np.sum, _log_interval((lower - mean) / std, (upper - mean) / std))
-    )
+        entropy = RowLaw(x_0, end.sigma).entropy()
+        return lambda mean, std: entropy
+    if decoder_std is None and not scheduler.learns_variance:
+        decoder_std = decoder_deviations(tableau.levels)[1]
+    if decoder_std is not None:
+        decoder_std = _checks.real("decoder_std", decoder_std, above=0.0)
+        if not 1e-150 <= decoder_std <= 1e150:
+            raise ValueError(
+                f"decoder_std must have a square that float64 holds, got {decoder_std:g}"
+            )
+    edges = None if bins is None else _edges(x_0, _checks.between("bins", bins, 2, 2**24))
+
+    def last_term(mean: Array, std: Any) -> Floats:
+        decoder = RowLaw(mean, std if decoder_std is None else decoder_std)
+        if edges is None:
+            return np.asarray(-decoder.log_prob(x_0))
+        lower, upper = (difference(edge, mean) / decoder.std for edge in edges)
+        return -per_sample(np.sum, _log_interval(lower, upper))
+
+    return last_term
 
 
 def _edges(x_0: Array, bins: int) -> tuple[Floats, Floats]:
@@ -350,19 +367,3 @@ def _log_interval(a: Floats, b: Floats) -> Floats:
     a, b = np.where(mirrored, -b, a), np.where(mirrored, -a, b)
     log_a, log_b = log_ndtr(a), log_ndtr(b)
     return np.asarray(log_b + np.log(-np.expm1(log_a - log_b)))
-
-
-def _kl(mean: Array, std: float, other_mean: Array, other_std: Any) -> Floats:
-    """KL divergence of N(mean, std**2) from the other, summed over each sample's elements."""
-    other_std = np.asarray(other_std, dtype=np.float64)
-    if not other_std.all():
-        raise ValueError(
-            "the model's variance must be above 0, got one that is 0 in the precision of x_0: no "
-            "code has the length of what it rules out"
-        )
-    ratio = std / other_std
-    excess = (ratio - 1.0) * (ratio + 1.0)
-    with np.errstate(divide="ignore"):  # the excess of ratios below 1e-8 is -1 to rounding
-        wide = np.where(np.abs(excess) < 0.5, np.log1p(excess), 2.0 * np.log(ratio))
-    apart = np.square(difference(mean, other_mean) / other_std)
-    return per_sample(np.sum, 0.5 * (apart + (excess - wide)))

@@ -75,7 +75,7 @@ def log_likelihood(
     schedule: NoiseSchedule,
     denoiser: Denoiser,
     x: Array,
-    t_from: float | None,
+    t_from: float | None = None,
     t_to: float | None = None,
     *,
     prediction_type: str = "epsilon",
@@ -110,11 +110,12 @@ def log_likelihood(
     denoiser : callable
         ``denoiser(x, t)`` returns the model's output, as for `Scheduler.step`; each sample's
         depends on that sample alone.
-    x : ndarray of float32 or float64, shape ``(n, *event_shape)``
-        Samples at time `t_from`, at the model's own scale.
-    t_from : float or None
-        Time of the samples: the density is that of data with the noise of this level. None is the
-        clean level, for schedules that go down to it and data that has a density.
+    x : array of float32 or float64, shape ``(n, *event_shape)``
+        Samples at time `t_from`, at the model's own scale. For a PyTorch tensor or an array of the
+        array API, the model and `jvp` are called with such, on its device; the result is NumPy's.
+    t_from : float, optional
+        Time of the samples: the density is that of data with the noise of this level. By default it
+        is the clean level, for schedules that go down to it and data that has a density.
     t_to : float, optional
         Time at which the density is N(0, sigma**2 I), as `Scheduler.initial_noise` begins; by
         default the schedule's `t_max`. A `DiscreteSchedule` with zero terminal SNR has no path
@@ -169,7 +170,10 @@ def log_likelihood(
         raise TypeError(f"schedule must be a NoiseSchedule, got {_checks.shown(schedule)}")
     _checks.function("denoiser", denoiser, "(x, t)")
     _checks.choice("prediction_type", prediction_type, PREDICTION_TYPES)
-    carried, dtype = checked("x", x)
+    like = None if isinstance(x, np.ndarray) or arrays.converter(x) is None else x
+    if like is not None and not str(x.dtype).endswith(("float32", "float64")):
+        raise TypeError(f"x must have dtype float32 or float64, got {x.dtype}")
+    carried, dtype = checked("x", x if like is None else arrays.as_numpy(x))
     if np.dtype(dtype).itemsize < carried.dtype.itemsize:
         raise TypeError(f"x must have dtype float32 or float64, got {dtype}")
     if tolerance is None:
@@ -184,7 +188,7 @@ def log_likelihood(
             "t_from must be above the clean level where prediction_type is 'sample': near it the "
             "noise estimate, (x - alpha D) / sigma, is rounding alone"
         )
-    flow = _Flow(schedule, denoiser, prediction_type, jvp, _probes(carried, probes, rng))
+    flow = _Flow(schedule, denoiser, prediction_type, jvp, _probes(carried, probes, rng), like)
     w, divergence = flow.integrate(carried, low, high, tolerance)
     x_T = (high.alpha + high.sigma) * w
     log_prior = Gaussian(np.zeros(x_T.shape[1:]), high.sigma**2).log_prob(x_T)
@@ -201,6 +205,7 @@ class _Flow:
     prediction_type: str
     jvp: Callable[[Array, float, Array], Array] | None
     probes: list[Array] | None
+    like: Array | None  # what the model is called with the kind of, if not NumPy's arrays
     nfe: int = 0
 
     def integrate(
@@ -262,7 +267,7 @@ class _Flow:
     def _along(self, x: Array, level: Level, v: Array) -> Floats:
         """V . J v for each sample, J the derivative of the model's output."""
         if self.jvp is not None:
-            moved = self._called("what jvp returned", self.jvp, x, level.t, v.copy())
+            moved = self._called("what jvp returned", self.jvp, x, level.t, v)
             return per_sample(np.sum, v * moved)
         h = x.dtype.type(np.cbrt(np.finfo(x.dtype).eps) * level.sigma)
         ends = x + h * v, x - h * v
@@ -279,8 +284,14 @@ class _Flow:
         self, name: str, function: Callable[..., Array], x: Array, t: float, *more: Array
     ) -> Floats:
         self.nfe += 1
-        value = arrays.matching(name, function(x.copy(), t, *more), x, x.shape, t)
+        x, others = self._of_the_kind(x), map(self._of_the_kind, more)
+        value = arrays.matching(name, function(x, t, *others), x, tuple(x.shape), t)
+        value = value if self.like is None else arrays.as_numpy(value)
         return np.array(value, dtype=np.float64)  # the next call may write over it
+
+    def _of_the_kind(self, array: Array) -> Array:
+        """Return a copy, which the model may write to."""
+        return array.copy() if self.like is None else arrays.of_the_kind(array.copy(), self.like)
 
 
 def _not_followed(t: float) -> RuntimeError:

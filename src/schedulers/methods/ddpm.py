@@ -8,19 +8,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from schedulers import _checks
 from schedulers.engine import arrays
-from schedulers.engine.noise import stage_place
-from schedulers.engine.state import advance
 from schedulers.engine.tableau import Stage
 from schedulers.methods.ancestral import ancestral_split
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
-    from schedulers.engine.noise import Noise
     from schedulers.engine.state import State
 
     Array = Any
@@ -53,6 +48,17 @@ def deviations(now: Level, then: Level) -> tuple[float, float]:
     return then.sigma * fresh, now.sigma * fresh * scale
 
 
+def decoder_deviations(levels: tuple[Level, ...]) -> tuple[float, float]:
+    """Return the least and the largest deviation of x_0 from D, in a run that ends clean.
+
+    The largest is exact if the data is N(0, I): the root of beta where variance is preserved. As
+    beta~ is 0, the least is that of the step before (Nichol & Dhariwal 2021, section 3.1).
+    """
+    last = levels[-2]
+    large = last.sigma / math.hypot(last.alpha, last.sigma)
+    return (deviations(levels[-3], last)[0] if len(levels) > 2 else large), large
+
+
 def deviation_in_range(v: Array, small: float, large: float) -> Array:
     """Return the deviation between two that a model's v in [-1, 1] says.
 
@@ -60,7 +66,7 @@ def deviation_in_range(v: Array, small: float, large: float) -> Array:
     eq. 15).
     """
     f = 0.5 * (v + 1.0)
-    return _exp(f * math.log(large) + (1.0 - f) * math.log(small))
+    return arrays.apply("exp", f * math.log(large) + (1.0 - f) * math.log(small))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,39 +147,17 @@ class DDPM(Scheduler):
             )
         return carried, dtype
 
-    def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
-        if not self.learns_variance:
-            return super()._take(output, state, noise, keep_denoised)
-        output, deviation = self._read(output, state)
-        index, fresh = state.index, None
-        if state.tableau.stages[index].c:
-            assert noise is not None
-            z = noise.draw(stage_place(index, state.tableau.spans[index]))
-            fresh = 1.0, deviation * z
-        return arrays.SILENT.copy().run(
-            advance, state, output, self.prediction_type, self.threshold, fresh, keep_denoised
-        )
-
     def _read(self, output: Array, state: State) -> tuple[Array, Any]:
-        """Check what the model returned; return its prediction, and the deviation of the noise."""
-        x, stage = state.carried, state.tableau.stages[state.index]
-        shape = tuple(x.shape)
-        if self.learns_variance:
-            shape = (shape[0], 2 * shape[1], *shape[2:])
-        output = arrays.matching("the model's output", output, x, shape, stage.level.t)
         if not self.learns_variance:
-            return output, stage.c
-        output, v = output[:, : x.shape[1]], output[:, x.shape[1] :]
-        if not stage.c:
-            return output, 0.0
+            return super()._read(output, state)
+        x, stage = state.carried, state.tableau.stages[state.index]
+        n, channels, *rest = x.shape
+        shape = (n, 2 * channels, *rest)
+        output = arrays.matching("the model's output", output, x, shape, stage.level.t)
+        output, v = output[:, :channels], output[:, channels:]
         if self.variance == "learned":
-            return output, _exp(0.5 * v)
-        now, then = state.tableau.levels[state.index : state.index + 2]
-        return output, deviation_in_range(v, *deviations(now, then))
-
-
-def _exp(array: Array) -> Array:
-    if hasattr(array, "exp"):  # PyTorch has it as a method
-        return array.exp()
-    with np.errstate(over="ignore"):  # the run's end refuses it
-        return np.exp(array)
+            return output, arrays.apply("exp", 0.5 * v)
+        levels = state.tableau.levels
+        now, then = levels[state.index : state.index + 2]
+        ends = deviations(now, then) if then.sigma else decoder_deviations(levels)
+        return output, deviation_in_range(v, *ends)

@@ -279,6 +279,7 @@ class Configured:
         OSError
             If there is no such file, or if it holds no JSON object.
         """
+        _checks.boolean("return_unused_kwargs", return_unused_kwargs)
         kwargs = {name: value for name, value in kwargs.items() if name not in _OF_DOWNLOADS}
         config = cls.load_config(pretrained_model_name_or_path, subfolder=subfolder)
         return cls._made(config, return_unused_kwargs, kwargs, refuses=False)

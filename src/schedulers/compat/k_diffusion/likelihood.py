@@ -27,8 +27,8 @@ def log_likelihood(
     ----------
     model, extra_args
         As for `sample_euler`.
-    x : ndarray of float32 or float64, shape (n, ...)
-        Samples with the noise of `sigma_min`.
+    x : array of float32 or float64, shape (n, ...)
+        Samples with the noise of `sigma_min`; NumPy's, PyTorch's or one of the array API.
     sigma_min, sigma_max : float
         Level of the samples, and the one at which their density is that of noise alone; positive.
     atol, rtol : float
