@@ -206,7 +206,7 @@ class Configured:
         hidden = {name: value for name, value in given.items() if name not in own}
         strange = [name for name in hidden if not name.startswith("_")]
         if strange and given.get("_class_name", cls.__name__) == cls.__name__:
-            _log.warning("%s takes no %s: ignored", cls.__name__, ", ".join(strange))
+            _log.warning("%s takes no %s: ignored", cls.__name__, _checks.shown(strange))
         if "_class_name" in hidden:
             hidden["_class_name"] = cls.__name__
         scheduler._internal_dict = _owned("config", {**scheduler._internal_dict, **hidden})
@@ -279,6 +279,7 @@ class Configured:
         OSError
             If there is no such file, or if it holds no JSON object.
         """
+        _checks.boolean("return_unused_kwargs", return_unused_kwargs)
         kwargs = {name: value for name, value in kwargs.items() if name not in _OF_DOWNLOADS}
         config = cls.load_config(pretrained_model_name_or_path, subfolder=subfolder)
         return cls._made(config, return_unused_kwargs, kwargs, refuses=False)
