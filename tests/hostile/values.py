@@ -138,7 +138,7 @@ def twisted(valid):
         "its shape, object": ones.astype(object),
         "its shape, str": ones.astype(str),
         "its shape, masked": np.ma.masked_array(ones, mask=one_nan != one_nan),
-        "its shape, matrix": ones.view(np.matrix) if ones.ndim == 2 else np.matrix([1.0]),
+        "its shape, matrix": (ones if ones.ndim == 2 else ones.reshape(1, -1)).view(np.matrix),
         "its shape, float16": np.full_like(valid, 65504.0, np.float16),
         "its shape, float32": np.full_like(valid, 3e38, np.float32),
         "its shape, large": np.full_like(valid, 1e308),
