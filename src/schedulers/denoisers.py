@@ -83,6 +83,8 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
         if not np.isfinite(result).all():
             raise ValueError(f"t must be a number that dtype {dtype} holds, got {t!r}")
         return result
+    if any(kind in str(dtype) for kind in ("bool", "complex")):
+        raise TypeError(f"dtype, or that of x, must be of real numbers, got {dtype}")
     if "int" in str(dtype):
         t = _whole(t, dtype)
     if hasattr(x, "new_full"):  # PyTorch

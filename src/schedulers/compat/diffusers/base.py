@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 from typing import TYPE_CHECKING, Any
@@ -460,16 +459,9 @@ def no_index(timestep: Any) -> float:
     return given
 
 
-def real_numbers(name: str, values: Any) -> NDArray[np.float64]:
-    """Return real numbers of any library, on any device, as a NumPy array."""
-    with contextlib.suppress(RuntimeError):  # a tensor without values
-        values = arrays.as_numpy(values) if hasattr(values, "detach") else values
-    return _checks.array(name, values)
-
-
 def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:
     """Return timesteps, one for all samples or one for each, as an array of one dimension."""
-    times = np.atleast_1d(real_numbers(name, values))
+    times = np.atleast_1d(_checks.array(name, arrays.as_lists(values)))
     if times.size and abs(times).max() > LARGEST_TIME:
         raise ValueError(f"{name} must be at most {LARGEST_TIME:g}, got {_checks.shown(values)}")
     if times.ndim != 1 or len(times) not in (1, count):

@@ -23,7 +23,6 @@ from schedulers.compat.diffusers.base import (
     no_index,
     number,
     numbers,
-    real_numbers,
     samples_of,
     single,
 )
@@ -167,7 +166,7 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         power = _checks.real("sigma", sigma, above=0.0, at_most=10.0)
         if not isinstance(t, float):
             arrays.check_floats("t", t)
-        times = real_numbers("t", t)
+        times = _checks.array("t", arrays.as_lists(t))
         if (times < 1e-30).any() or (times > 1.0).any():
             raise ValueError(f"t must lie in [1e-30, 1], got {_checks.shown(t)}")
         return _time_shifted(shift, power, t)

@@ -84,7 +84,7 @@ _OF_ARGUMENTS = (
 # What to take where the classes here do not do.
 _ADVICE = {
     FLOW: "FlowMatchEulerDiscreteScheduler, or UniPCMultistepScheduler with use_flow_sigmas=True "
-    "and prediction_type='flow_prediction', or the core's FlowSchedule",
+    "and prediction_type='flow_prediction'",
     CONTINUOUS: "EulerDiscreteScheduler",
     SHIFTED: "DDIMScheduler, and assign the shifted levels to its alphas_cumprod",
     CASCADE: "the core's schedulers.DDPM with schedulers.CosineSchedule",
