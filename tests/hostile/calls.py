@@ -18,6 +18,7 @@ from schedulers import (
     grids,
     interpolate,
     likelihood,
+    testing,
 )
 
 FOLDER = Path(tempfile.mkdtemp(prefix="hostile"))
@@ -41,6 +42,7 @@ def calls():
     made.update(_methods())
     made.update(_functions())
     made.update(_tables())
+    made.update(_checks())
     return made
 
 
@@ -341,6 +343,31 @@ def _tables():
     fit = {"scheduler": euler, "denoiser": data.denoiser(FLOW, "flow"), "x_T": x_T, "steps": 2}
     more = {"levels": False, "reach": 2, "held_out": 0.25, "fine_steps": 20, "progress": False}
     yield "fit", (fitting.fit, {**fit, **more})
+
+
+def _checks():
+    numbers = {"order": 1, "uneven_order": 1.0, "seed": 0, "grid": None}
+    more = {"stochastic": False, "any_sigmas": True, "sigma_min": 0.02, "sigma_max": 80.0}
+    case = {**numbers, **more, "min_steps": 1, "precision": "float64", "name": "at once"}
+    yield "SamplerCase", (testing.SamplerCase, {"sampler": _at_once, **case})
+    of_scheduler = {"sampler": _at_once, "scheduler": DDIM, **case}
+    yield "SchedulerCase", (testing.SchedulerCase, of_scheduler)
+    scheduled = {"scheduler": DDIM, **numbers, "name": "DDIM"}
+    yield "scheduler_case", (testing.scheduler_case, scheduled)
+    yield "as_sampler", (testing.as_sampler, {"scheduler": DDIM})
+    made = testing.SamplerCase(_at_once, order=1)
+    yield "checks_for", (testing.checks_for, {"case": made})
+    wanted = {"cases": [made, DDIM], "expected_failures": None}
+    yield "parametrize_with_checks", (testing.parametrize_with_checks, wanted)
+    law = {"sampler": _at_once, "data": analytic.Gaussian([1.0, 2.0], cov=[1.0, 2.0])}
+    more = {"sigmas": SIGMAS, "initial": None, "precision": "float64"}
+    yield "black_box_law", (testing.black_box_law, {**law, **more})
+    report = fitting.Report("DDIM", 12, 4, 100, (fitting.Fit(2, 2, 0.2, 0.1, 0.1, True),))
+    yield "Report.from_dict", (fitting.Report.from_dict, {"document": report.to_dict()})
+
+
+def _at_once(denoiser, x, sigmas, noise):
+    return denoiser(x, float(sigmas[0]))
 
 
 def _posterior(x, t):

@@ -31,7 +31,7 @@ LABELS = tuple(values())
 # What a message may name instead of the argument: what the argument makes.
 MADE = ("the model's output", "the noise that rng returned", "sigmas", "levels", "stages")
 MADE += ("timesteps", "t=", "the sample at t=", "must be a file of", "t must lie in")
-MADE += ("prev_sample", "denoised must be finite", "pred_noised_sample")
+MADE += ("prev_sample", "denoised must be finite", "pred_noised_sample", "report")
 # Sizes that memory may hold, and numbers of steps, so that the call is right to take its time.
 SIZES = ((("shape", "n"), ("1e9", "2**31")), (("sigmas", "timesteps"), ("long list",)))
 # Functions whose value is infinite somewhere.
