@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from file_kinds import READ, WRITE
 from schedulers import _files
-from schedulers.compat.diffusers import DDIMScheduler
 
 OLD, NEW = "old\n" * 1000, "new\n" * 200_000
 
@@ -36,6 +36,25 @@ def test_a_file_is_replaced_whole(file):
     assert only(file)
     _files.write_text(file.parent / "another", "naïve\n")
     assert (file.parent / "another").read_bytes() == "naïve\n".encode()
+
+
+def test_what_is_no_file_is_left(tmp_path):
+    (tmp_path / "folder").mkdir()
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "file")
+    for name in ("folder", "loop", "dangling", "loop/below"):
+        with pytest.raises(OSError, match=r"^\[Errno \d+\] [^.]*$"):  # no word of a temporary file
+            _files.write_text(tmp_path / name, NEW)
+    assert loop.is_symlink()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["dangling", "folder", "loop"]
+
+
+def test_a_link_to_what_is_not_there_makes_it(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    _files.write_text(tmp_path / "link", NEW)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == NEW
 
 
 def test_a_link_stays_one(file):
@@ -74,40 +93,42 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(file, step, monkeypa
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write then says EFBIG
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-from schedulers.compat.diffusers import DDIMScheduler
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+from file_kinds import WRITE
 try:
-    DDIMScheduler(1000, trained_betas=[0.25] * 1000).save_config(sys.argv[1])
+    WRITE[sys.argv[1]](sys.argv[2], 1000)
 except OSError as error:
     print(error.strerror)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files by POSIX")
-@pytest.mark.parametrize("most", [0, 1, 100, 4096, 10**6])
-def test_a_configuration_where_there_is_no_room(tmp_path, most):
-    DDIMScheduler(77).save_config(tmp_path)
-    command = [sys.executable, "-c", LIMITED, str(tmp_path), str(most)]
+@pytest.mark.parametrize("most", [0, 1, 4096, 10**6])
+@pytest.mark.parametrize("kind", WRITE)
+def test_a_file_where_there_is_no_room(tmp_path, kind, most):
+    WRITE[kind](tmp_path, 7)
+    command = [sys.executable, "-c", LIMITED, kind, str(tmp_path), str(most)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
-    steps = DDIMScheduler.from_pretrained(tmp_path).config.num_train_timesteps
-    assert (said.stdout, steps) == (("", 1000) if most == 10**6 else ("File too large\n", 77))
-    assert only(tmp_path / "scheduler_config.json")
+    found = said.stdout, READ[kind](tmp_path)
+    assert found == (("", 1000) if most == 10**6 else ("File too large\n", 7))
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="takes the rights away by POSIX")
-def test_a_read_only_folder_keeps_its_file():
+@pytest.mark.parametrize("kind", WRITE)
+def test_a_read_only_folder_keeps_its_file(kind):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        DDIMScheduler(77).save_config(folder)
+        WRITE[kind](folder, 7)
         folder.chmod(0o555)
         as_root = os.geteuid() == 0  # who may write anywhere
         if as_root:
             os.seteuid(65534)
         try:
             with pytest.raises(PermissionError):
-                DDIMScheduler(88).save_config(folder)
-            assert DDIMScheduler.from_pretrained(folder).config.num_train_timesteps == 77
-            assert only(folder / "scheduler_config.json")
+                WRITE[kind](folder, 8)
+            assert READ[kind](folder) == 7
+            assert len(list(folder.iterdir())) == 1
         finally:
             if as_root:
                 os.seteuid(0)
@@ -136,6 +157,29 @@ def test_a_process_that_is_killed_leaves_a_whole_file(file):
         text = file.read_text()
         assert len(text) == 1_000_000
         assert len(set(text)) == 1
+
+
+WRITES_KIND = """
+import itertools, sys
+from file_kinds import WRITE
+print("begun", flush=True)
+for n in itertools.count():
+    WRITE[sys.argv[1]](sys.argv[2], 100 + n % 2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by POSIX")
+@pytest.mark.parametrize("kind", WRITE)
+def test_a_process_that_is_killed_leaves_a_whole_file_of_each_kind(tmp_path, kind):
+    rng = random.Random(0)
+    WRITE[kind](tmp_path, 100)
+    for _ in range(3):
+        command = [sys.executable, "-c", WRITES_KIND, kind, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as writer:
+            writer.stdout.readline()
+            time.sleep(0.1 * rng.random())
+            writer.send_signal(signal.SIGKILL)
+        assert READ[kind](tmp_path) in (100, 101)
 
 
 def environment():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +24,10 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
     The content goes to a temporary file in the same folder, which then takes the file's place.
     """
-    place = _path(path).resolve()
+    place = Path(os.path.realpath(checked_path("path", path)))
+    for wrong, number in ((place.is_dir(), errno.EISDIR), (place.is_symlink(), errno.ELOOP)):
+        if wrong:
+            raise OSError(number, os.strerror(number), str(place))
     temporary = place.with_name(f".{os.urandom(16).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -30,8 +35,11 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, place)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # it may not be there
+            temporary.unlink()
+        if isinstance(error, OSError):  # about the file, whatever the temporary one is called
+            raise OSError(error.errno, error.strerror, str(place)) from None
         raise
 
 
@@ -53,7 +61,7 @@ def read_json(path: str | os.PathLike[str], kind: str, make: Callable[[Any], Mad
     """Return what `make` makes of a JSON file; every error in there names the file and its kind."""
     import json
 
-    place = _path(path)
+    place = checked_path("path", path)
     content = place.read_bytes()
     try:
         return make(json.loads(content.decode("utf-8"), object_pairs_hook=_unique))
@@ -72,7 +80,9 @@ def check_header(document: Any, schema: str, version: int) -> None:
     _checks.choice("schema", document.get("schema"), [schema])
     found = _checks.integer("version", document.get("version"), at_least=1)
     if found > version:
-        raise ValueError(f"version must be at most {version}, got {found}, of a later release")
+        raise ValueError(
+            f"version must be at most {version}, got {_checks.shown(found)}, of a later release"
+        )
 
 
 def members(name: str, value: Any, keys: Sequence[str]) -> list[Any]:
@@ -100,11 +110,20 @@ def numbers(name: str, value: Any, at_least: int = 0) -> list[float]:
     return [_checks.real(f"{name}[{i}]", number) for i, number in enumerate(found)]
 
 
-def _path(path: str | os.PathLike[str]) -> Path:
+def checked_path(name: str, value: Any) -> Path:
+    """Return a path that the system has a form for."""
     try:
-        return Path(path)
+        path = Path(value)
+        encoded = os.fsencode(path)
     except TypeError:
-        raise TypeError(f"path must be a str or a path, got {_checks.shown(path)}") from None
+        raise TypeError(f"{name} must be a str or a path, got {_checks.shown(value)}") from None
+    except UnicodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ValueError(
+            f"{name} must be without null and lone surrogate characters, got {_checks.shown(value)}"
+        )
+    return path
 
 
 def _has_rows(value: Any) -> bool:

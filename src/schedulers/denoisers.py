@@ -80,7 +80,12 @@ def per_sample(t: float, x: Array, dtype: Any = None) -> Array:
             t = _whole(t, dtype)
             if not np.iinfo(dtype).min <= t <= np.iinfo(dtype).max:
                 raise ValueError(f"t must be a number that dtype {dtype} holds, got {t!r}")
-        return arrays.SILENT.copy().run(np.full, n, t, dtype)
+        result = arrays.SILENT.copy().run(np.full, n, t, dtype)
+        if not np.isfinite(result).all():
+            raise ValueError(f"t must be a number that dtype {dtype} holds, got {t!r}")
+        return result
+    if any(kind in str(dtype) for kind in ("bool", "complex")):
+        raise TypeError(f"dtype, or that of x, must be of real numbers, got {dtype}")
     if "int" in str(dtype):
         t = _whole(t, dtype)
     if hasattr(x, "new_full"):  # PyTorch

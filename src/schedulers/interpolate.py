@@ -123,6 +123,8 @@ def _angle(x: Array, y: Array) -> float:
     """Angle between two vectors, to rounding for small ones and for those near pi, too."""
     if isinstance(x, np.ndarray):
         x, y = x.astype(np.float64), y.astype(np.float64)
+    elif hasattr(x, "detach"):
+        x, y = x.detach(), y.detach()
     lengths = []
     for name, vector in (("x", x), ("y", y)):
         with np.errstate(over="ignore"):

@@ -18,6 +18,7 @@ from schedulers import (
     grids,
     interpolate,
     likelihood,
+    testing,
 )
 
 FOLDER = Path(tempfile.mkdtemp(prefix="hostile"))
@@ -41,6 +42,7 @@ def calls():
     made.update(_methods())
     made.update(_functions())
     made.update(_tables())
+    made.update(_checks())
     return made
 
 
@@ -102,6 +104,9 @@ def _constructors():
             },
         ),
     )
+    in_one = {"network": lambda x, t: 0.5 * x, "scale": 2.0}
+    yield "GuidedBatch", (_used(denoisers.GuidedBatch), in_one)
+    yield "ReversedFlow", (denoisers.ReversedFlow, {"network": halved})
     yield "EDM", (denoisers.EDM, {"sigma_data": 0.5})
     yield "VE", (denoisers.VE, {})
     yield "Trained", (denoisers.Trained, {"schedule": TRAINED, "prediction_type": "epsilon"})
@@ -168,6 +173,7 @@ def _grids():
         yield "by_flow_time" + of, (grids.by_flow_time, flow)
         quadratic = dict(**times, threshold_noise=0.025, linear_steps=1)
         yield "linear_quadratic" + of, (grids.linear_quadratic, quadratic)
+    yield "whole", (grids.whole, {"schedule": TRAINED, "steps": 3, "spacing": "karras"})
     shift = {"schedule": FLOW, "steps": 3, "spacing": "trailing", "shift_terminal": 0.1}
     yield "shifted", (grids.shifted, dict(**shift, shift=3.0))
     dynamic = dict(
@@ -232,6 +238,8 @@ def _methods():
     yield "Trained()", (denoisers.Trained(TRAINED), {"sigma": 1.0})
     guided = denoisers.Guided(halved, halved, 2.0)
     yield "Guided()", (guided, {"x": PAIR, "t": 1.0})
+    yield "GuidedBatch()", (denoisers.GuidedBatch(halved, 2.0), {"x": PAIR, "t": 1.0})
+    yield "ReversedFlow()", (denoisers.ReversedFlow(halved), {"x": PAIR, "t": 1.0})
     for name in ("conditional", "unconditional"):
         networks = {"conditional": halved, "unconditional": halved}
 
@@ -357,6 +365,31 @@ def _tables():
 
 def _few_levels(n):
     return sc.karras_sigmas(n, 0.1, 10.0)
+
+
+def _checks():
+    numbers = {"order": 1, "uneven_order": 1.0, "seed": 0, "grid": None}
+    more = {"stochastic": False, "any_sigmas": True, "sigma_min": 0.02, "sigma_max": 80.0}
+    case = {**numbers, **more, "min_steps": 1, "precision": "float64", "name": "at once"}
+    yield "SamplerCase", (testing.SamplerCase, {"sampler": _at_once, **case})
+    of_scheduler = {"sampler": _at_once, "scheduler": DDIM, **case}
+    yield "SchedulerCase", (testing.SchedulerCase, of_scheduler)
+    scheduled = {"scheduler": DDIM, **numbers, "name": "DDIM"}
+    yield "scheduler_case", (testing.scheduler_case, scheduled)
+    yield "as_sampler", (testing.as_sampler, {"scheduler": DDIM})
+    made = testing.SamplerCase(_at_once, order=1)
+    yield "checks_for", (testing.checks_for, {"case": made})
+    wanted = {"cases": [made, DDIM], "expected_failures": None}
+    yield "parametrize_with_checks", (testing.parametrize_with_checks, wanted)
+    law = {"sampler": _at_once, "data": analytic.Gaussian([1.0, 2.0], cov=[1.0, 2.0])}
+    more = {"sigmas": SIGMAS, "initial": None, "precision": "float64"}
+    yield "black_box_law", (testing.black_box_law, {**law, **more})
+    report = fitting.Report("DDIM", 12, 4, 100, (fitting.Fit(2, 2, 0.2, 0.1, 0.1, True),))
+    yield "Report.from_dict", (fitting.Report.from_dict, {"document": report.to_dict()})
+
+
+def _at_once(denoiser, x, sigmas, noise):
+    return denoiser(x, float(sigmas[0]))
 
 
 def _posterior(x, t):

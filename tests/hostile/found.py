@@ -12,7 +12,6 @@ import numpy as np
 from hostile.calls import CALLS, FOLDER
 from hostile.walk import BASES, LEFT_OUT, documented, promised, public, targets
 from schedulers.compat.diffusers import DDIMScheduler
-from schedulers.compat.diffusers.config import Configured
 
 # Methods that the library itself calls, with what it has checked.
 INNER = {"stages", "entry", "raises", "row", "normal", "check_shape", "first"}
@@ -120,11 +119,10 @@ def in_calls(label):
 def left_out(label):
     """Return why a target is not called, or None."""
     name, _, method = label.partition(".")
+    if in_calls(label):
+        return None
     if method in INNER:
         return "the library calls it, with what it has checked"
-    target = targets()[label]
-    if isinstance(target, tuple) and issubclass(target[0], Configured) and name != "Configured":
-        return "a step as diffusers' pipelines take it; held to diffusers' by compat's tests"
     if name in BASES and method:
         return None
     return LEFT_OUT.get(label) or LEFT_OUT.get(name)
@@ -175,10 +173,10 @@ def found(label):
 def call(label, function, valid, described):
     errors = (getattr(builtins, name, ValueError) for name in promised(described))
     like = re.search(r"shape and dtype of `(\w+)`", documented(described, "Returns"))
+    # diffusers' steps return the next sample.
+    like = like[1] if like else "sample" if "`prev_sample`" in (described.__doc__ or "") else ""
     annotations = {name: str(p.annotation) for name, p in parameters(described).items()}
-    return Call(
-        function, valid, annotations, (TypeError, ValueError, *errors), like[1] if like else ""
-    )
+    return Call(function, valid, annotations, (TypeError, ValueError, *errors), like)
 
 
 def calls():

@@ -1,6 +1,7 @@
 """What once got through, by kind, and what is right in its place."""
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ import pytest
 import schedulers as sc
 from schedulers.analysis import kl_divergence
 from schedulers.analytic import Empirical, Gaussian, GaussianMixture
+from schedulers.compat import diffusers
+from schedulers.compat.k_diffusion import dpm_solver, sample_dpm_adaptive
+from schedulers.denoisers import per_sample
 from schedulers.editing import inpaint
+from schedulers.interpolate import spherical
 from schedulers.likelihood import log_likelihood
 
 SIGMAS = [4.0, 2.0, 0.0]
@@ -37,6 +42,13 @@ def test_a_sample_that_outgrows_its_dtype_is_refused_at_the_end():
     ancestral = sc.EulerAncestral(sc.VESchedule(), prediction_type="sample")
     with pytest.raises(ValueError, match=r"the sample at t=100000 must be finite in .* float16"):
         ancestral.sample(halved, low, sigmas=[2e5, 1e5], rng=0)
+
+
+@pytest.mark.parametrize("method", [sc.DPM2, sc.DPM2Ancestral])
+def test_a_stage_between_levels_that_float64_has_no_sigma_for_is_refused(method):
+    scheduler = method(sc.VESchedule(5e-324, 1.0), prediction_type="sample")
+    with pytest.raises(ValueError, match="levels must be such that float64 holds the weights"):
+        scheduler.sample(lambda x, t: 0.5 * x, X, sigmas=[1e-300, 1e-305, 0.0], rng=0)
 
 
 def test_in_mid_run_the_sample_is_blamed_and_not_the_model():
@@ -124,11 +136,132 @@ def test_other_libraries_arrays_are_held_to_what_numpys_are(dtype):
 
 def test_a_tensor_without_values_is_refused():
     torch = pytest.importorskip("torch")
+    nothing = torch.ones(2, device="meta")
     with pytest.raises(TypeError, match="x_T must hold numbers, got Tensor"):
-        DDIM.sample(halved, torch.ones(2, device="meta"), sigmas=SIGMAS)
+        DDIM.sample(halved, nothing, sigmas=SIGMAS)
+    scheduler = ddim_of_diffusers()
+    for call in (
+        lambda: scheduler.step(torch.ones(1, 2), scheduler.timesteps[0], nothing[None]),
+        lambda: scheduler.add_noise(torch.ones(1, 2), torch.ones(1, 2), nothing),
+        lambda: setattr(scheduler, "alphas_cumprod", nothing),
+    ):
+        with pytest.raises((TypeError, ValueError), match="sample|timesteps|alphas_cumprod"):
+            call()
+
+
+def test_kinds_of_tensors_that_cannot_be_stepped_are_refused():
+    torch = pytest.importorskip("torch")
+    x, scheduler = torch.ones(2, 2), ddim_of_diffusers()
+    for wrong, word in ((x.to_sparse(), "dense"), (x.to(torch.float8_e4m3fn), "floating")):
+        for call in (
+            lambda wrong: DDIM.sample(halved, wrong, sigmas=SIGMAS),
+            lambda wrong: DDIM.add_noise(wrong, 1.0, rng=0),
+            lambda wrong: spherical(wrong, wrong, 0.5),
+            lambda wrong: scheduler.step(x, scheduler.timesteps[0], wrong),
+        ):
+            with pytest.raises(TypeError, match=word):
+                call(wrong)
+    for dtype in (torch.complex64, torch.bool):
+        with pytest.raises(TypeError, match="dtype, or that of x, must be of real numbers"):
+            per_sample(1.0, x, dtype=dtype)
+
+
+def test_an_arc_between_tensors_of_a_graph_warns_of_nothing():
+    torch = pytest.importorskip("torch")
+    x, y = torch.tensor([1.0, 0.0], requires_grad=True), torch.tensor([0.0, 1.0])
+    spherical(x, y, 0.5).sum().backward()
+    assert x.grad.tolist() == pytest.approx([0.5**0.5] * 2)
+
+
+# Steps in diffusers' interface.
+
+
+def ddim_of_diffusers():
+    scheduler = diffusers.DDIMScheduler(50)
+    scheduler.set_timesteps(4)
+    return scheduler
+
+
+@pytest.mark.parametrize("images", [np.ones((1, 2), np.uint8), np.ones((1, 2), bool), [[1.0, 2.0]]])
+@pytest.mark.parametrize("name", ["add_noise", "get_velocity"])
+def test_data_of_diffusers_interface_is_floats(name, images):
+    with pytest.raises(TypeError, match="original_samples|sample"):
+        getattr(ddim_of_diffusers(), name)(images, np.ones((1, 2)), 10)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_noise_and_data_of_diffusers_interface_are_finite(which):
+    arrays = [np.ones((1, 2)), np.ones((1, 2))]
+    arrays[which][0, 1] = np.nan
+    with pytest.raises(ValueError, match=("original_samples", "noise")[which]):
+        ddim_of_diffusers().add_noise(*arrays, 10)
+
+
+@pytest.mark.parametrize("steps", [10**9, 2**63])
+def test_steps_of_diffusers_interface_have_an_upper_bound(steps):
+    for name in diffusers.__all__:
+        cls = getattr(diffusers, name)
+        if hasattr(cls, "set_timesteps"):
+            with pytest.raises(ValueError, match="num_inference_steps must be at most"):
+                cls().set_timesteps(steps)
+
+
+def test_flags_of_diffusers_steps_are_flags():
+    scheduler, x = ddim_of_diffusers(), np.ones((1, 2))
+    for flags in ({"return_dict": "no"}, {"use_clipped_model_output": 1}):
+        with pytest.raises(TypeError, match=f"{next(iter(flags))} must be True or False"):
+            scheduler.step(x, scheduler.timesteps[0], x, **flags)
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EDMEulerScheduler"])
+def test_bounds_of_churn_are_checked_where_they_are_not_used(name):
+    scheduler, x = getattr(diffusers, name)(), np.ones((1, 2))
+    scheduler.set_timesteps(4)
+    with pytest.raises(TypeError, match="s_tmin must be a real number"):
+        scheduler.step(x, scheduler.timesteps[0], x, s_tmin="abc")
 
 
 # Hangs and lost data.
+
+
+def test_an_adaptive_run_that_no_step_is_small_enough_for_is_given_up(monkeypatch):
+    monkeypatch.setattr(dpm_solver, "_MOST", 200)
+
+    def model(x, sigma):
+        return 0.5 * x
+
+    with pytest.raises(RuntimeError, match="the steps are more than 200 at sigma="):
+        sample_dpm_adaptive(model, np.ones((1, 2)), 0.1, 1.0, rtol=1e-300, atol=1e-300)
+
+
+def test_a_flow_that_leaves_float64_is_refused_without_a_warning():
+    schedule = sc.FlowSchedule()
+    with pytest.raises((RuntimeError, ValueError), match="flow cannot be followed|model's output"):
+        log_likelihood(schedule, lambda x, t: 1e200 * x, np.ones(1), 0.01, prediction_type="flow")
+
+
+def test_nonsense_of_configurations_is_no_part_of_a_file(tmp_path):
+    folder = tmp_path / "kept"
+    diffusers.DDIMScheduler(77).save_config(folder)
+    for wrong in (np.longdouble(1.0), {0.5}, b"x", 1j, np.ma.masked, np.full(2, None)[:, None]):
+        scheduler = diffusers.DDIMScheduler(88)
+        scheduler.register_to_config(extra=[wrong, object()])
+        with pytest.raises(TypeError, match="config must hold what JSON can"):
+            scheduler.save_config(folder)
+        assert "extra" in repr(scheduler)
+    for wrong in ({1: 2, "a": 3}, [{(1, 2): 3}], 10**5000):
+        with pytest.raises((TypeError, ValueError), match="extra must have"):
+            diffusers.DDIMScheduler().register_to_config(extra=wrong)
+    assert diffusers.DDIMScheduler.from_pretrained(folder).config.num_train_timesteps == 77
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800"])
+@pytest.mark.skipif(sys.platform == "win32", reason="there are such names")
+def test_names_that_no_file_can_have(path):
+    tableau = DDIM.tableau(sigmas=SIGMAS)
+    for call in (tableau.save, sc.Tableau.load, diffusers.DDIMScheduler().save_config):
+        with pytest.raises(ValueError, match="(path|save_directory) must be without null"):
+            call(path)
 
 
 def test_a_flow_whose_divergence_rounding_hides_is_given_up():
@@ -175,6 +308,17 @@ def test_the_divergence_of_many_dimensions_takes_no_matrix():
 def test_counts_have_an_upper_bound(call, number):
     with pytest.raises(ValueError, match="must be at most 1000000, got"):
         call(number)
+
+
+def test_what_another_process_needs_is_said_shortly(caplog, tmp_path):
+    for config in ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, {"beta_start": -1.0}):
+        for name in ("DPMSolverMultistepInverseScheduler", "FlowMatchHeunDiscreteScheduler"):
+            with pytest.raises(ValueError, match="config is one of|must be") as caught:
+                getattr(diffusers, name).from_config({**config, "beta_end": -1.0, "shift": -1.0})
+            assert len(str(caught.value)) < 300
+    many = {f"key{i}": 1 for i in range(1000)}
+    diffusers.DDIMScheduler.from_config({"_class_name": "DDIMScheduler", **many})
+    assert max(len(record.getMessage()) for record in caplog.records) < 300
 
 
 def test_messages_are_short():

@@ -120,3 +120,30 @@ def values():
         "wide": np.zeros((1, 2)),
         "deep array": np.zeros((1,) * 20),
     }
+
+
+def twisted(valid):
+    """Return arrays of the shape of a valid one that should not be there, by what they are."""
+    if not isinstance(valid, np.ndarray) or valid.dtype.kind != "f" or not valid.size:
+        return {}
+    ones = np.ones_like(valid)
+    one_nan, one_inf = ones.copy(), ones.copy()
+    one_nan.flat[-1], one_inf.flat[0] = np.nan, -np.inf
+    return {
+        "its shape, NaN": one_nan,
+        "its shape, -inf": one_inf,
+        "its shape, complex": ones + 0j,
+        "its shape, int": ones.astype(int),
+        "its shape, bool": ones.astype(bool),
+        "its shape, object": ones.astype(object),
+        "its shape, str": ones.astype(str),
+        "its shape, masked": np.ma.masked_array(ones, mask=one_nan != one_nan),
+        "its shape, matrix": (ones if ones.ndim == 2 else ones.reshape(1, -1)).view(np.matrix),
+        "its shape, float16": np.full_like(valid, 65504.0, np.float16),
+        "its shape, float32": np.full_like(valid, 3e38, np.float32),
+        "its shape, large": np.full_like(valid, 1e308),
+        "its shape, tiny": np.full_like(valid, 5e-324),
+        "its values in a list": valid.tolist(),
+        "its values, transposed": valid.T[..., None],
+        "its values, flat": valid.reshape(-1)[None],
+    }

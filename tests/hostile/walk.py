@@ -16,18 +16,24 @@ RESULTS = {
 }
 # Base classes; their methods are called on those that are derived from them.
 BASES = {"NoiseSchedule", "Scheduler", "Distribution", "Scales"}
+# Methods by which the conformance kit's checks ask a case what to run.
+CASE = (
+    *("SamplerCase.rng", "SamplerCase.sigmas", "SamplerCase.fine_sigmas", "SamplerCase.run"),
+    *("SamplerCase.uneven_sigmas", "SamplerCase.rounding"),
+    *("SchedulerCase.step_counts", "SchedulerCase.levels"),
+)
 LEFT_OUT = {
     **dict.fromkeys(RESULTS, "a result, which a function makes"),
     **dict.fromkeys(BASES, "a base class; its methods are called"),
     "SPACINGS": "a table",
     "Spacing": "a type",
+    **dict.fromkeys(("check_sampler", "check_scheduler"), "runs a sampler for minutes"),
+    **dict.fromkeys(("Check", "CheckFailed", "ChecksFailed"), "what a check is, and raises"),
+    **dict.fromkeys(CASE, "a check calls it, with what it has made"),
+    "Input": "a result, what an ONNX file takes",
     **dict.fromkeys(
-        (
-            *("Check", "CheckFailed", "ChecksFailed", "SamplerCase", "SchedulerCase"),
-            *("as_sampler", "black_box_law", "check_sampler", "check_scheduler", "checks_for"),
-            *("parametrize_with_checks", "scheduler_case"),
-        ),
-        "the conformance kit, which runs a sampler for minutes and is for tests alone",
+        ("OnnxDenoiser", "OnnxDenoiser()", "OnnxDenoiser.__call__", "inputs_of"),
+        "needs onnxruntime and a file; tests/test_sample_command.py",
     ),
     "Comparison.plot": "draws, with matplotlib",
 }

@@ -257,7 +257,8 @@ def _axes(spread: Floats) -> tuple[Floats, Floats]:
 
         root = scale[:, None] * directions[:, nonzero] * np.sqrt(shares[nonzero])
         sizes, basis, _, work, _, _ = dgejsv(root, joba=2, jobu=1, jobv=3, jobr=0, jobt=0, jobp=0)
-        variances[zeros:] = (sizes[::-1] * (work[0] / work[1])) ** 2
+        with np.errstate(over="ignore"):
+            variances[zeros:] = (sizes[::-1] * (work[0] / work[1])) ** 2
         basis = basis[:, ::-1]
     return variances, basis
 

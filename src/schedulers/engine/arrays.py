@@ -6,6 +6,7 @@ object with `shape` and `dtype` that can be scaled by a float and added is stepp
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -153,6 +154,8 @@ def check_floats(name: str, x: Any) -> None:
         check_floating(name, x.dtype)
     elif hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.generic):
         _check_real(name, x.dtype)
+        if "sparse" in str(getattr(x, "layout", "")):
+            raise TypeError(f"{name} must be a dense array, got one of layout {x.layout}")
     else:
         raise TypeError(f"{name} must be an array of floats, got {_checks.shown(x)}")
 
@@ -219,6 +222,14 @@ def concatenated(parts: Sequence[Array]) -> Array:
     )
 
 
+def as_lists(values: Any) -> Any:
+    """Return another library's array, on any device, as lists of numbers; all else as it is."""
+    if hasattr(values, "dtype") and not isinstance(values, (np.ndarray, np.generic)):
+        with contextlib.suppress(RuntimeError):  # a tensor without values
+            return values.tolist()
+    return values
+
+
 def converter(like: Array) -> Callable[[Any], Array] | None:
     """Return the function that makes a NumPy array one of the kind of `like`, if there is one."""
     if hasattr(like, "new_tensor"):  # PyTorch
@@ -263,7 +274,7 @@ def _check_plain(name: str, array: Any) -> None:
 
 def _check_real(name: str, dtype: Any) -> None:
     """Refuse the dtype of another library's array unless it is a real floating one."""
-    if any(kind in str(dtype) for kind in ("int", "bool", "complex")):
+    if any(kind in str(dtype) for kind in ("int", "bool", "complex", "float8", "float4")):
         raise _not_floating(name, dtype)
 
 

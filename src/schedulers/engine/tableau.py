@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from schedulers import _checks, _files
-from schedulers.engine.parameterization import coefficients
+from schedulers.engine.parameterization import Coefficients, coefficients
 from schedulers.engine.text import table
 from schedulers.schedules.base import Level
 
@@ -406,7 +406,10 @@ class Tableau:
     def _made_row(self, index: int, prediction_type: str) -> Row:
         stage = self.stages[index]
         a, b = stage.a[0], stage.b[0]
-        k = coefficients(prediction_type, stage.level.alpha, stage.level.sigma)
+        try:
+            k = coefficients(prediction_type, stage.level.alpha, stage.level.sigma)
+        except ZeroDivisionError:  # sigma, or a product of scales, is 0 in float64
+            k = Coefficients(*[math.inf] * 4)
         weights = enumerate(zip_longest(stage.a[1:], stage.b[1:], fillvalue=0.0))
         past = [
             (weight, place, which)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _BEGINNINGS, _FEW_ROUNDS, _ROUNDS = 3, 2, 15
 # By how much, relatively, two calls of a denoiser may differ.
 _SAME = 1e-3
+# How far the largest number of x_T may be from the first level's sigma, as a factor.
+_FAR = 1e6
 
 
 def fit(
@@ -165,6 +167,12 @@ def _fitted(descent: Descent, logs: Sequence[Floats]) -> Tableau:
 def _ended(model: Model, fine: Tableau, flow: Flow, mask: NDArray[np.bool_]) -> Batch:
     """Run a batch in fine steps, and add it to what is known of the flow."""
     first = fine.levels[0]
+    largest = np.abs(flat(model.x_T, mask | True)).max()
+    if not 1.0 / _FAR <= largest / first.sigma <= _FAR:
+        raise ValueError(
+            f"x_T must be noise at the scale of the schedule's first level, sigma = "
+            f"{first.sigma:g}, got numbers up to {largest:g}"
+        )
     said = [flat(model.output(model.x_T, first), mask | True) for _ in range(2)]
     size, difference = np.abs(said[0]).max(), np.abs(said[1] - said[0]).max()
     if difference > _SAME * size:

@@ -39,7 +39,7 @@ class Model:
     def output(self, x: Array, level: Level) -> Array:
         """Return what the denoiser says of a copy of x."""
         self.calls += 1
-        lent = arrays.cast(x * 1.0, self.dtype)
+        lent = arrays.lowered(f"the sample at t={level.t:g}, run from x_T,", x * 1.0, self.dtype)
         said = self.denoiser(lent, level.t)
         return arrays.matching("the model's output", said, x, tuple(x.shape), level.t)
 

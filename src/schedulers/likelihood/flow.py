@@ -227,6 +227,8 @@ class _Flow:
                 raise _not_followed(0.0)
             level = low if u <= start else high if u >= end else self._level(u)
             scaled = (level.alpha + level.sigma) * state[: x.size].reshape(x.shape)
+            if not np.isfinite(scaled).all():
+                raise _not_followed(level.t)
             velocity, divergence = self._rates(scaled.astype(x.dtype), level)
             return np.append(velocity, divergence)
 
@@ -235,9 +237,11 @@ class _Flow:
         scale = np.full(x.size + len(x), tolerance / math.sqrt(x.size + len(x)))
         scale[: x.size] *= max(start, _FINEST * end)
         state = np.append(x / (low.alpha + low.sigma), np.zeros(len(x)))
-        solver = DOP853(rate, start, state, end, rtol=np.maximum(scale, 1e-13), atol=scale)
+        with np.errstate(over="ignore", invalid="ignore"):  # then no step is small enough
+            solver = DOP853(rate, start, state, end, rtol=np.maximum(scale, 1e-13), atol=scale)
         while solver.status == "running":
-            solver.step()
+            with np.errstate(over="ignore", invalid="ignore"):
+                solver.step()
         if solver.status == "failed":
             raise _not_followed(self._level(solver.t).t)
         w, divergence = np.split(solver.y, [x.size])

@@ -95,7 +95,7 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0
     num_train_timesteps : int
         Number of variances, at least 1.
     s : float
-        Offset, at least 0.
+        Offset, from 0 to 1000.
     max_beta : float
         Largest variance, in (0, 1).
 
@@ -113,7 +113,7 @@ def cosine_betas(num_train_timesteps: int, s: float = 0.008, max_beta: float = 0
     >>> cosine_betas(4).round(4)
     array([0.153 , 0.417 , 0.7079, 0.999 ])
     """
-    s = _checks.real("s", s, at_least=0.0)
+    s = _checks.real("s", s, at_least=0.0, at_most=1e3)
 
     def log_alphas_cumprod(t: Floats) -> Floats:
         return 2.0 * log(cos((t + s) / (1.0 + s) * 0.5 * math.pi))

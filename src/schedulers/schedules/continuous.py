@@ -161,7 +161,7 @@ class CosineSchedule(NoiseSchedule):
     Parameters
     ----------
     s : float
-        Offset, at least 0. A positive one makes the noise near t = 0 larger; 0 gives
+        Offset, from 0 to 1000. A positive one makes the noise near t = 0 larger; 0 gives
         alpha = cos(pi t / 2) and sigma = sin(pi t / 2).
     t_min : float
         Least noisy time of a grid that is made from a number of steps, in (0, 1). Spacing
@@ -183,7 +183,7 @@ class CosineSchedule(NoiseSchedule):
     t_max = 1.0
 
     def __post_init__(self) -> None:
-        _checks.settle(self, "s", at_least=0.0)
+        _checks.settle(self, "s", at_least=0.0, at_most=1e3)
         _settle_t_min(self)
 
     @property

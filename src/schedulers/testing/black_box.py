@@ -76,14 +76,23 @@ def black_box_law(
     """
     if not isinstance(data, Gaussian):
         raise TypeError(f"data must be a Gaussian, got {_checks.shown(data)}")
+    _checks.function("sampler", sampler, "(denoiser, x, sigmas, noise)")
     levels = _checks.vector("sigmas", sigmas)
+    if not ((levels == 0.0) | ((levels >= 1e-150) & (levels <= 1e150))).all():
+        raise ValueError(f"sigmas must be 0 or from 1e-150 to 1e150, got {_checks.shown(sigmas)}")
     _checks.choice("precision", precision, ("float64", "float32"))
     shape, size = data.event_shape, int(np.prod(data.event_shape))
     denoiser = exact(data)
 
     def call(start: Floats, noise: Callable[[Any], Any]) -> Floats:
         x = start.reshape(len(start), *shape)
-        return np.asarray(sampler(denoiser, x, levels.copy(), noise)).reshape(len(start), size)
+        out = np.asarray(sampler(denoiser, x, levels.copy(), noise))
+        if out.shape != x.shape or out.dtype.kind != "f":
+            raise ValueError(
+                f"sampler must return floats of the shape of x, {x.shape}, got {out.dtype} of "
+                f"shape {out.shape}"
+            )
+        return out.reshape(len(start), size)
 
     silent = _Impulses(np.zeros((0, 1, size)))
     call(np.zeros((1, size)), silent)

@@ -89,6 +89,7 @@ class SamplerCase:
         _checks.settle(self, "order", above=0.0)
         _checks.settle(self, "uneven_order", above=0.0)
         _checks.boolean("stochastic", self.stochastic)
+        _checks.boolean("any_sigmas", self.any_sigmas)
         if self.grid is not None:
             _checks.function("grid", self.grid, "(steps)")
         elif not self.any_sigmas:

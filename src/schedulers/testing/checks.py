@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from schedulers import _checks
+from schedulers.scheduler import Scheduler
 from schedulers.testing.cases import SamplerCase
 from schedulers.testing.failures import Check, CheckFailed, ChecksFailed
 from schedulers.testing.laws import (
@@ -19,7 +21,6 @@ from schedulers.testing.laws import (
 from schedulers.testing.scheduler_cases import SchedulerCase, scheduler_case
 
 if TYPE_CHECKING:
-    from schedulers.scheduler import Scheduler
     from schedulers.testing.cases import Grid, Sampler
 
 ANY = (
@@ -61,6 +62,8 @@ SCHEDULER = (
 
 def checks_for(case: SamplerCase) -> tuple[Check, ...]:
     """Return the checks that apply to a case."""
+    if not isinstance(case, SamplerCase):
+        raise TypeError(f"case must be a SamplerCase, got {_checks.shown(case)}")
     checks: tuple[Check, ...] = (*ANY, *(STOCHASTIC if case.stochastic else DETERMINISTIC))
     if not case.stochastic and case.grid is None:
         checks = (*checks, accuracy.check_order_uneven)
@@ -179,11 +182,20 @@ def parametrize_with_checks(
     """
     import pytest
 
+    try:
+        cases = list(cases)
+    except TypeError:
+        raise TypeError(f"cases must be an iterable, got {_checks.shown(cases)}") from None
+    if expected_failures is not None:
+        _checks.function("expected_failures", expected_failures, "(case)")
     params = []
     for case in cases:
-        if not isinstance(case, SamplerCase):
-            case = scheduler_case(case)
-        excused = dict(expected_failures(case) if expected_failures else {})
+        if not isinstance(case, (SamplerCase, Scheduler)):
+            raise TypeError(
+                f"cases must be of SamplerCase and Scheduler, got {_checks.shown(case)}"
+            )
+        case = case if isinstance(case, SamplerCase) else scheduler_case(case)
+        excused = _excuses({} if expected_failures is None else expected_failures(case))
         checks = checks_for(case)
         _refuse_unknown(excused, checks)
         for check in checks:
@@ -195,13 +207,21 @@ def parametrize_with_checks(
 
 def run_checks(case: SamplerCase, expected_failures: Mapping[str, str] | None = None) -> None:
     """Run every check that applies, and raise one `ChecksFailed` for all that fail."""
-    excused = dict(expected_failures or {})
+    excused = _excuses({} if expected_failures is None else expected_failures)
     checks = checks_for(case)
     _refuse_unknown(excused, checks)
     outcomes = [_outcome(check, case, excused) for check in checks]
     failures = [failure for failure in outcomes if failure is not None]
     if failures:
         raise ChecksFailed(failures)
+
+
+def _excuses(given: Any) -> Mapping[str, str]:
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"expected_failures must give a mapping of names to reasons, got {_checks.shown(given)}"
+        )
+    return given
 
 
 def _outcome(check: Check, case: SamplerCase, excused: Mapping[str, str]) -> CheckFailed | None:
@@ -220,8 +240,9 @@ def _outcome(check: Check, case: SamplerCase, excused: Mapping[str, str]) -> Che
 
 def _refuse_unknown(excused: Mapping[str, str], checks: Iterable[Check]) -> None:
     names = [check.name for check in checks]
-    unknown = sorted(set(excused) - set(names))
+    unknown = [name for name in excused if name not in names]
     if unknown:
         raise ValueError(
-            f"expected_failures must name checks that apply, such as {names[0]!r}, got {unknown}"
+            f"expected_failures must name checks that apply, such as {names[0]!r}, got "
+            f"{_checks.shown(unknown)}"
         )

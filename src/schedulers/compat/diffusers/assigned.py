@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
+from schedulers.engine import arrays
 
 
 def array(name: str, values: Any) -> Any:
     """Return numbers that were assigned, of any library, as a NumPy array of one dimension."""
-    for method in ("detach", "cpu"):  # a tensor, with gradients or on a device
-        values = getattr(values, method, lambda given=values: given)()
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         _checks.vector(name, values)
         return values  # itself, so that what is written into it later counts, too
-    return _checks.vector(name, np.asarray(values))
+    return _checks.vector(name, arrays.as_lists(values))
 
 
 class Refused:

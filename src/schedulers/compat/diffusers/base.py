@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Array = Any
 Threshold = StaticThreshold | DynamicThreshold | None
 
+# Times are compared in float32, which holds this.
+LARGEST_TIME = 1e38
 CLEAN = Level(-1, 1.0, 0.0)
 
 
@@ -143,22 +145,26 @@ class SchedulerBase(Configured):
         self._products = products
         self._steps_made = {}
 
-    def _check_steps(self, steps: object, at_most: float) -> int:
+    def _check_steps(self, steps: object, at_most: int | None = None) -> int:
         number = _checks.integer("num_inference_steps", steps, at_least=1)
-        if number > at_most:
+        if at_most is not None and number > at_most:
             raise ValueError(
-                f"num_inference_steps must be at most {at_most:g}, the number of timesteps that "
-                f"the model was trained at, got {number}"
+                f"num_inference_steps must be at most {at_most}, the number of timesteps that "
+                f"the model was trained at, got {_checks.shown(number)}"
             )
-        return number
+        return _checks.count("num_inference_steps", number)
 
     def _threshold(self, rederive_noise: bool = True) -> Threshold:
         """Return what the configuration does to the denoised estimate."""
         config = self.config
         if config.get("thresholding"):
-            return CappedThreshold(
-                config.dynamic_thresholding_ratio, 1.0, rederive_noise, config.sample_max_value
+            ratio = _checks.real(
+                "dynamic_thresholding_ratio",
+                config.dynamic_thresholding_ratio,
+                above=0.0,
+                at_most=1.0,
             )
+            return CappedThreshold(ratio, 1.0, rederive_noise, config.sample_max_value)
         if config.get("clip_sample"):
             limit = _checks.real("clip_sample_range", config.clip_sample_range, above=0.0)
             return StaticThreshold(limit, rederive_noise)
@@ -223,8 +229,12 @@ class SchedulerBase(Configured):
                 f"noise must have the shape of the samples, {tuple(data.shape)}, "
                 f"got {tuple(noise.shape)}"
             )
+        arrays.check_finite(name, data)
+        arrays.check_finite("noise", noise)
         a, b = (arrays.per_sample(scale, data) for scale in scales)
-        return arrays.lowered(f"{name} with noise", a * data + b * noise, x.dtype)
+        mixed = arrays.SILENT.copy().run(lambda: a * data + b * noise)
+        arrays.check_finite(f"{name} with noise", mixed)
+        return arrays.lowered(f"{name} with noise", mixed, x.dtype)
 
     def _rescaled(self, sample: Array, scale: float) -> Array:
         """Return a sample times a number, in its own dtype."""
@@ -286,7 +296,9 @@ class Indexed(SchedulerBase):
         """Say where in `timesteps` the next run begins, as image-to-image pipelines do."""
         begin = _checks.integer("begin_index", begin_index, at_least=0)
         if begin >= len(self._times):
-            raise ValueError(f"begin_index must be below {len(self._times)}, got {begin}")
+            raise ValueError(
+                f"begin_index must be below {len(self._times)}, got {_checks.shown(begin)}"
+            )
         self._begin = begin
 
 
@@ -344,7 +356,10 @@ class WithSigmas(Indexed):
         if self._karras[0] != key:
             finite = self._products if self._ends_finite else self._products[:-1]
             if (finite <= 0.0).any():
-                raise ValueError("alphas_cumprod must be above 0: sigma is infinite there")
+                raise ValueError(
+                    "alphas_cumprod must be above 0, where trained_betas or beta_end make it 0: "
+                    "sigma is infinite there"
+                )
             self._karras = key, tables.karras(self._products)
         return self._karras[1]
 
@@ -404,8 +419,34 @@ def number(name: str, value: Any) -> float | int:
             value = value.item()
         except (ValueError, RuntimeError, TypeError):
             raise ValueError(f"{name} must be one number, got {_checks.shown(given)}") from None
-    number = _checks.real(name, value)
+    number = _checks.real(name, value, at_least=-LARGEST_TIME, at_most=LARGEST_TIME)
     return value if isinstance(value, int) else number
+
+
+def single(timestep: Any) -> float:
+    """Return the timestep of a step as times in float32 have it."""
+    return float(np.float32(number("timestep", timestep)))
+
+
+def check_churn(s_churn: Any, s_tmin: Any, s_tmax: Any, s_noise: Any) -> tuple[float, float]:
+    """Check what raises a level, be it used or not; return s_churn and s_noise."""
+    _checks.real("s_tmin", s_tmin, finite=False)
+    _checks.real("s_tmax", s_tmax, finite=False)
+    churn = _checks.real("s_churn", s_churn, at_least=0.0)
+    return churn, _checks.real("s_noise", s_noise, at_least=0.0)
+
+
+def handed(result: SchedulerOutput, return_dict: bool) -> Any:
+    """Return a step's result as the caller asked for it."""
+    return result if return_dict else result.to_tuple()
+
+
+def samples_of(name: str, x: Any) -> int:
+    """Check that an array is a batch, and return how many samples it has."""
+    arrays.check_floats(name, x)
+    if not x.shape:
+        raise ValueError(f"{name} must have its samples along axis 0, got shape ()")
+    return int(x.shape[0])
 
 
 def no_index(timestep: Any) -> float:
@@ -421,8 +462,9 @@ def no_index(timestep: Any) -> float:
 
 def numbers(name: str, values: Any, count: int) -> NDArray[np.float64]:
     """Return timesteps, one for all samples or one for each, as an array of one dimension."""
-    times = _checks.array(name, values.tolist() if hasattr(values, "tolist") else values)
-    times = np.atleast_1d(times)
+    times = np.atleast_1d(_checks.array(name, arrays.as_lists(values)))
+    if times.size and abs(times).max() > LARGEST_TIME:
+        raise ValueError(f"{name} must be at most {LARGEST_TIME:g}, got {_checks.shown(values)}")
     if times.ndim != 1 or len(times) not in (1, count):
         raise ValueError(
             f"{name} must be one, or one for each of the {count} samples, got shape {times.shape}"

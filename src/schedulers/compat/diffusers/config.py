@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -30,6 +29,8 @@ _OF_DOWNLOADS = (
 # that another class made from this configuration takes its own defaults instead.
 _DEFAULTED = "_use_default_values"
 
+# Digits of an integer that every reader of JSON takes.
+_DIGITS = 1000
 # Arguments by which a configuration that names no class is seen to be another's than DDIM's.
 _OF_OTHERS = ("skip_prk_steps", "solver_order", "interpolation_type", "timestep_type")
 
@@ -178,11 +179,7 @@ class Configured:
                 f"config must be a mapping, or the path of a {FILE} or its folder, "
                 f"got {_checks.shown(config)}"
             )
-        for name in config:
-            if not isinstance(name, str):
-                raise TypeError(
-                    f"config must have keys that are strings, got {_checks.shown(name)}"
-                )
+        _check_keys("config", config)
         defaulted = (*_names(config.get(_DEFAULTED, ())), _DEFAULTED)
         given = {name: value for name, value in config.items() if name not in defaulted}
         defaults = _defaults(cls)
@@ -206,7 +203,7 @@ class Configured:
         hidden = {name: value for name, value in given.items() if name not in own}
         strange = [name for name in hidden if not name.startswith("_")]
         if strange and given.get("_class_name", cls.__name__) == cls.__name__:
-            _log.warning("%s takes no %s: ignored", cls.__name__, ", ".join(strange))
+            _log.warning("%s takes no %s: ignored", cls.__name__, _checks.shown(strange))
         if "_class_name" in hidden:
             hidden["_class_name"] = cls.__name__
         scheduler._internal_dict = _owned("config", {**scheduler._internal_dict, **hidden})
@@ -304,9 +301,9 @@ class Configured:
         TypeError, OSError
             As for `from_pretrained`.
         """
-        place = _path("pretrained_model_name_or_path, or path,", path)
+        place = _files.checked_path("pretrained_model_name_or_path, or path,", path)
         if subfolder is not None:
-            place = place / _path("subfolder", subfolder)
+            place = place / _files.checked_path("subfolder", subfolder)
         candidates = [place / FILE] if subfolder else [place / FILE, place]
         found = next((file for file in candidates if os.path.isfile(file)), None)
         if found is None:
@@ -348,7 +345,7 @@ class Configured:
         """
         if _checks.boolean("push_to_hub", push_to_hub):
             raise NotImplementedError("push_to_hub must be False: nothing is uploaded from here")
-        folder = _path("save_directory", save_directory)
+        folder = _files.checked_path("save_directory", save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         _files.write_text(folder / FILE, self.to_json_string())
 
@@ -356,13 +353,17 @@ class Configured:
 
     def to_json_string(self) -> str:
         """Return the configuration as JSON."""
+        return self._dumped(_jsonable)
+
+    def _dumped(self, default: Callable[[Any], Any]) -> str:
+        """Return the configuration as JSON; `default` says what to write where JSON has no form."""
         values: dict[str, Any] = {**self.config, "_class_name": type(self).__name__}
         values["_diffusers_version"] = DIFFUSERS_VERSION
         values.pop(_DEFAULTED, None)
-        return json.dumps(values, indent=2, sort_keys=True, default=_jsonable) + "\n"
+        return json.dumps(values, indent=2, sort_keys=True, default=default) + "\n"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__} {self.to_json_string()}"
+        return f"{type(self).__name__} {self._dumped(_checks.shown)}"
 
 
 def _owned(name: str, value: Any, depth: int = 64) -> Any:
@@ -370,21 +371,23 @@ def _owned(name: str, value: Any, depth: int = 64) -> Any:
     if depth == 0:
         raise ValueError(f"{name} must hold no lists that are nested deeper than 62")
     if isinstance(value, dict):
-        return Config({key: _owned(str(key), each, depth - 1) for key, each in value.items()})
+        _check_keys(name, value)
+        return Config({key: _owned(key, each, depth - 1) for key, each in value.items()})
     if isinstance(value, (list, tuple)):
         owned = [_owned(name, each, depth - 1) for each in value]
         return _List(owned) if isinstance(value, list) else tuple(owned)
+    if isinstance(value, int) and abs(value) >= 10**_DIGITS:
+        raise ValueError(f"{name} must have at most {_DIGITS} digits, got {_checks.shown(value)}")
     if isinstance(value, np.ndarray):
         value = value.copy()
         value.flags.writeable = False
     return value
 
 
-def _path(name: str, value: Any) -> Path:
-    try:
-        return Path(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a str or a path, got {_checks.shown(value)}") from None
+def _check_keys(name: str, value: Mapping[Any, Any]) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise TypeError(f"{name} must have keys that are strings, got {_checks.shown(key)}")
 
 
 def _names(given: Any) -> Iterable[str]:
@@ -401,7 +404,10 @@ def _defaults(cls: type) -> dict[str, Any]:
 
 
 def _jsonable(value: object) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
+    # A long double has no number of Python's, and a mask would be lost.
+    if isinstance(value, (np.ndarray, np.generic)) and not (
+        value.dtype.char in "gG" or isinstance(value, np.ma.MaskedArray)
+    ):
         return value.tolist()
     if isinstance(value, os.PathLike):
         return os.fspath(value)

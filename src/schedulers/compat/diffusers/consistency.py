@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import CLEAN, Indexed, Threshold, WithFinalLevel, in_dtype_of
+from schedulers.compat.diffusers.base import (
+    CLEAN,
+    Indexed,
+    Threshold,
+    WithFinalLevel,
+    handed,
+    in_dtype_of,
+    number,
+)
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom
 from schedulers.compat.diffusers.noise import fresh, step_place
@@ -135,7 +143,7 @@ class LCMScheduler(Consistency):
 
     def get_scalings_for_boundary_condition_discrete(self, timestep: int) -> tuple[float, float]:
         """Return c_skip and c_out at a time."""
-        return boundary(timestep, self.config.timestep_scaling, 0.5)
+        return boundary(number("timestep", timestep), self.config.timestep_scaling, 0.5)
 
     def step(
         self,
@@ -157,6 +165,7 @@ class LCMScheduler(Consistency):
         SchedulerOutput or tuple
             `prev_sample` and `denoised`, the consistency function's value.
         """
+        _checks.boolean("return_dict", return_dict)
         t = self._checked_time(timestep)
         after = self._next_time(t)
         now, then = self._level(t), CLEAN if after < 0 else self._level(after)
@@ -228,6 +237,7 @@ class TCDScheduler(Consistency):
         SchedulerOutput or tuple
             `prev_sample` and `pred_noised_sample`, the sample before that noise.
         """
+        _checks.boolean("return_dict", return_dict)
         gamma = _checks.real("eta", eta, at_least=0.0, at_most=1.0)
         t = self._checked_time(timestep)
         now, then = self._level(t), self._level(max(self._next_time(t), 0))
@@ -241,6 +251,8 @@ class TCDScheduler(Consistency):
 
 
 def _result(state: Any, more: dict[str, Array], return_dict: bool) -> Any:
+    for name, value in more.items():
+        arrays.check_finite(name, value)
     values = {"prev_sample": state.carried, **more}
     result = in_dtype_of(state, values)
-    return result if return_dict else result.to_tuple()
+    return handed(result, return_dict)

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import number, numbers
+from schedulers.compat.diffusers.base import (
+    check_churn,
+    handed,
+    number,
+    numbers,
+    samples_of,
+    single,
+)
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.exponential import FINAL_SIGMAS, SOLVER_TYPES, final_orders
 from schedulers.compat.diffusers.multistage import SigmaRuns
@@ -95,7 +102,7 @@ class EDM(SigmaRuns):
 
     def index_for_timestep(self, timestep: Any) -> int:
         """Return the index of a timestep in `timesteps`."""
-        return self._first_index(float(np.float32(number("timestep", timestep))))
+        return self._first_index(single(timestep))
 
     def scale_model_input(self, sample: Array, timestep: Any) -> Array:
         """Return the sample times c_in, as the network gets it."""
@@ -104,14 +111,20 @@ class EDM(SigmaRuns):
 
     def precondition_outputs(self, sample: Array, model_output: Array, sigma: float) -> Array:
         """Return the denoised estimate that the network's output makes at a sigma."""
+        x, dtype = arrays.sample("sample", sample)
+        output = arrays.matching("model_output", model_output, x, tuple(x.shape))
+        level = _checks.real("sigma", number("sigma", sigma), at_least=0.0, at_most=1e30)
+        return arrays.lowered("the denoised estimate", self._estimate(x, output, level), dtype)
+
+    def _estimate(self, sample: Array, output: Array, sigma: float) -> Array:
         far = math.hypot(sigma, self.config.sigma_data)
         sign = 1.0 if self.config.prediction_type == "epsilon" else -1.0
         skip, out = (self.config.sigma_data / far) ** 2, sigma * self.config.sigma_data / far
-        return weighted_sum([(skip, sample), (sign * out, model_output)])
+        return weighted_sum([(skip, sample), (sign * out, output)])
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to one of `timesteps` for each sample: x_0 + sigma noise."""
-        times = numbers("timesteps", timesteps, original_samples.shape[0])
+        times = numbers("timesteps", timesteps, samples_of("original_samples", original_samples))
         sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times.tolist()])
         return self._mixed(
             original_samples, noise, (np.ones_like(sigmas), sigmas), "original_samples"
@@ -124,7 +137,7 @@ class EDM(SigmaRuns):
     def _take(self, state: State, output: Array, threshold: Any = None, noise: Any = None) -> State:
         x = state.carried
         output = arrays.matching("model_output", output, x, tuple(x.shape), state.t)
-        denoised = self.precondition_outputs(x, output, state.level.sigma)
+        denoised = self._estimate(x, output, state.level.sigma)
         return super()._take(state, denoised, threshold, noise)
 
 
@@ -174,7 +187,7 @@ class EDMEulerScheduler(EDM):
         if (num_inference_steps is None) == (sigmas is None):
             raise ValueError("exactly one of num_inference_steps and sigmas must be given")
         if sigmas is None:
-            steps = self._check_steps(num_inference_steps, math.inf)
+            steps = self._check_steps(num_inference_steps)
             self._set_run(self._sigmas_of(steps), device)
             return
         if self.config.sigma_schedule != "karras":
@@ -215,19 +228,20 @@ class EDMEulerScheduler(EDM):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
+        _checks.boolean("return_dict", return_dict)
+        s_churn, s_noise = check_churn(s_churn, s_tmin, s_tmax, s_noise)
         self._settle()
         index = self.index_for_timestep(timestep)
         place = index + len(self._levels) - 1 - len(self._times)
         now, then = self._levels[place : place + 2]
-        gamma = _checks.real("s_churn", s_churn, at_least=0.0) / len(self._levels[1:])
+        gamma = s_churn / len(self._levels[1:])
         inside = s_tmin <= now.sigma <= s_tmax
         raised = Level(now.t, 1.0, now.sigma * (1.0 + min(gamma, 2**0.5 - 1.0) * inside))
         (stage,) = euler_rows((raised, then))
         state = self._begun(self._one_step(raised, then, stage), sample)
         x = state.carried
         if raised.sigma > now.sigma:
-            c = _checks.real("s_noise", s_noise, at_least=0.0)
-            c *= math.sqrt(raised.sigma**2 - now.sigma**2)
+            c = s_noise * math.sqrt(raised.sigma**2 - now.sigma**2)
             z = fresh(generator, None, state, step_place(index, now, then))
             x = weighted_sum([(1.0, x), (c, z)])
         state = State(state.tableau, 0, x, state.dtype)
@@ -237,7 +251,7 @@ class EDMEulerScheduler(EDM):
             after = super(EDM, self)._take(state, pred_original_sample)
         self._step_index = index + 1
         result = self._returned(after)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
 
 class EDMDPMSolverMultistepScheduler(EDM):
@@ -279,7 +293,7 @@ class EDMDPMSolverMultistepScheduler(EDM):
 
     def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None) -> None:
         """Set the times of a run by their number."""
-        steps = self._check_steps(num_inference_steps, math.inf)
+        steps = self._check_steps(num_inference_steps)
         self._set_run(self._sigmas_of(steps), device)
 
     def _least(self, sigmas: Floats) -> float:
@@ -321,7 +335,7 @@ class EDMDPMSolverMultistepScheduler(EDM):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
-        t = float(np.float32(number("timestep", timestep)))
+        t = single(timestep)
         result = self._advance(
             model_output,
             t,

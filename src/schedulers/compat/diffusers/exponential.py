@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import Threshold, number
+from schedulers.compat.diffusers.base import (
+    Threshold,
+    number,
+    numbers,
+    samples_of,
+)
 from schedulers.compat.diffusers.config import configured
-from schedulers.compat.diffusers.grids import custom, remapped, remapping, times_of
+from schedulers.compat.diffusers.grids import custom, remapped, remapping, shift_of, times_of
 from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.variance_preserving import VariancePreserving
 from schedulers.engine.tableau import Stage, Tableau
@@ -131,7 +136,7 @@ class Exponential(SigmaRuns, VariancePreserving):
                 f"mu must be given only with use_dynamic_shifting=True and "
                 f"time_shift_type='exponential', got {_checks.shown(mu)}"
             )
-        return math.exp(_checks.real("mu", mu))
+        return shift_of(mu, "exponential")
 
     def _last_time(self) -> int:
         """Return the number of training levels above lambda_min_clipped."""
@@ -213,7 +218,8 @@ class Exponential(SigmaRuns, VariancePreserving):
         """Noise data to a time for each sample: alpha x_0 + sigma noise."""
         if not self.config.get("use_flow_sigmas"):
             return super().add_noise(original_samples, noise, timesteps)
-        times = np.atleast_1d(_checks.array("timesteps", np.asarray(timesteps).tolist()))
+        count = samples_of("original_samples", original_samples)
+        times = numbers("timesteps", timesteps, count)
         sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times.tolist()])
         return self._mixed(original_samples, noise, (1.0 - sigmas, sigmas), "original_samples")
 
@@ -393,7 +399,7 @@ class DPMSolverSinglestepScheduler(Exponential):
 
     def get_order_list(self, num_inference_steps: int) -> list[int]:
         """Return the order of each inference step: 1, 2, ... within each step of the method."""
-        config, steps = self.config, num_inference_steps
+        config, steps = self.config, _checks.count("num_inference_steps", num_inference_steps)
         order: int = config.solver_order
         ends_clean = config.final_sigmas_type == "zero"
         group = list(range(1, order + 1))

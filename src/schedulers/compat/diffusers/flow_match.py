@@ -14,11 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import SchedulerOutput, WithSigmas, no_index, number, numbers
+from schedulers.compat.diffusers.base import (
+    LARGEST_TIME,
+    SchedulerOutput,
+    WithSigmas,
+    check_churn,
+    handed,
+    no_index,
+    number,
+    numbers,
+    samples_of,
+    single,
+)
 from schedulers.compat.diffusers.config import configured
-from schedulers.compat.diffusers.grids import remapped, remapping
+from schedulers.compat.diffusers.grids import remapped, remapping, shift_of
 from schedulers.compat.diffusers.multistage import SigmaRuns
 from schedulers.compat.diffusers.noise import fresh, step_place
+from schedulers.engine import arrays
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.methods.consistency import lcm_rows
@@ -71,7 +83,7 @@ class Flow(WithSigmas):
 
     def scale_noise(self, sample: Array, timestep: Any, noise: Array) -> Array:
         """Noise data to one of `timesteps` for each sample: (1 - sigma) x_0 + sigma noise."""
-        times = numbers("timestep", timestep, sample.shape[0]).tolist()
+        times = numbers("timestep", timestep, samples_of("sample", sample)).tolist()
         sigmas = np.array([self._sigma(self.index_for_timestep(t)) for t in times])
         return self._mixed(sample, noise, (1.0 - sigmas, sigmas))
 
@@ -150,8 +162,14 @@ class FlowMatchEulerDiscreteScheduler(Flow):
 
     def time_shift(self, mu: float, sigma: float, t: Array) -> Array:
         """Return times shifted by mu, the shift's logarithm if `time_shift_type` says so."""
-        shift = math.exp(mu) if self.config.time_shift_type == "exponential" else mu
-        return shift / (shift + (1.0 / t - 1.0) ** sigma)
+        shift = shift_of(mu, self.config.time_shift_type)
+        power = _checks.real("sigma", sigma, above=0.0, at_most=10.0)
+        if not isinstance(t, float):
+            arrays.check_floats("t", t)
+        times = _checks.array("t", arrays.as_lists(t))
+        if (times < 1e-30).any() or (times > 1.0).any():
+            raise ValueError(f"t must lie in [1e-30, 1], got {_checks.shown(t)}")
+        return _time_shifted(shift, power, t)
 
     def set_timesteps(
         self,
@@ -179,10 +197,11 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         config, n = self.config, len(self)
         if config.use_dynamic_shifting and mu is None:
             raise ValueError("mu must be given where use_dynamic_shifting is True")
+        if mu is not None:
+            _checks.real("mu", mu)
         even = self._given(num_inference_steps, sigmas, timesteps)
         if config.use_dynamic_shifting:
-            assert mu is not None
-            values = self.time_shift(_checks.real("mu", mu), 1.0, even)
+            values = _time_shifted(shift_of(mu, config.time_shift_type), 1.0, even)
         else:
             values = shifted(even, self.shift)
         if config.shift_terminal:
@@ -205,12 +224,13 @@ class FlowMatchEulerDiscreteScheduler(Flow):
 
     def _given(self, steps: int | None, sigmas: Any, timesteps: Any) -> Floats:
         """Return the sigmas of the steps before their shift."""
-        lists = {"sigmas": sigmas, "timesteps": timesteps}
-        made = {k: _checks.vector(k, v) for k, v in lists.items() if v is not None}
+        most = len(self) if sigmas is None else LARGEST_TIME
+        lists = {"sigmas": (sigmas, 1.0), "timesteps": (timesteps, most)}
+        made = {k: _up_to(k, *v) for k, v in lists.items() if v[0] is not None}
         if steps is None and not made:
             raise ValueError("one of num_inference_steps, sigmas and timesteps must be given")
         lengths = {len(values) for values in made.values()}
-        lengths |= set() if steps is None else {self._check_steps(steps, math.inf)}
+        lengths |= set() if steps is None else {self._check_steps(steps)}
         if len(lengths) > 1:
             raise ValueError(
                 f"sigmas, timesteps and num_inference_steps must go together, got the lengths "
@@ -255,17 +275,19 @@ class FlowMatchEulerDiscreteScheduler(Flow):
         SchedulerOutput or tuple
             `prev_sample`.
         """
+        check_churn(s_churn, s_tmin, s_tmax, s_noise)
         if per_token_timesteps is not None:
             raise ValueError("per_token_timesteps must be None: all elements have one level here")
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
+        _checks.boolean("return_dict", return_dict)
         index = self.index_for_timestep(no_index(timestep))
         levels = self._level(index), self._level(index + 1)
         stochastic = self.config.stochastic_sampling
         (stage,) = lcm_rows(levels, None) if stochastic else ddim_rows(levels, 0.0)
         state = self._one_row(model_output, index, sample, stage, generator)
         result = self._returned(state, denoised=False)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
 
 class FlowMatchHeunDiscreteScheduler(SigmaRuns, Flow):
@@ -286,7 +308,7 @@ class FlowMatchHeunDiscreteScheduler(SigmaRuns, Flow):
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         """Set the times of a run, two for each step but the last."""
         n = len(self)
-        steps = self._check_steps(num_inference_steps, math.inf)
+        steps = self._check_steps(num_inference_steps)
         even = np.linspace(self.sigma_max, self.sigma_min, steps)
         sigmas = shifted(even, self.config.shift).astype(np.float32)
         times = [*(sigmas * np.float32(n)).tolist(), -1.0]
@@ -316,9 +338,9 @@ class FlowMatchHeunDiscreteScheduler(SigmaRuns, Flow):
         return_dict: bool = True,
     ) -> Any:
         """Take one evaluation, half a step, as `FlowMatchEulerDiscreteScheduler.step`."""
-        if _checks.real("s_churn", s_churn, at_least=0.0):
+        if check_churn(s_churn, s_tmin, s_tmax, s_noise)[0]:
             raise ValueError(f"s_churn must be 0 on a flow, got {s_churn!r}")
-        t = float(np.float32(number("timestep", timestep)))
+        t = single(timestep)
         result = self._advance(model_output, t, sample, return_dict, denoised=False)
         self._step_index = self._row_taken + 1
         return result
@@ -398,6 +420,7 @@ class LTXEulerAncestralRFScheduler(Flow):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
+        _checks.boolean("return_dict", return_dict)
         index = self.index_for_timestep(no_index(timestep))
         if index == self.num_inference_steps:
             result = SchedulerOutput(prev_sample=sample)
@@ -406,13 +429,27 @@ class LTXEulerAncestralRFScheduler(Flow):
             (stage,) = flow_ancestral_rows(levels, self.config.eta, self.config.s_noise)
             state = self._one_row(model_output, index, sample, stage, generator)
             result = self._returned(state, denoised=False)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
+
+
+def _up_to(name: str, values: Any, most: float) -> Floats:
+    """Return a vector of numbers from 0 to `most`."""
+    numbers = _checks.vector(name, values)
+    if numbers.min() < 0.0 or numbers.max() > most:
+        raise ValueError(f"{name} must lie between 0 and {most:g}, got {_checks.shown(values)}")
+    return numbers
 
 
 def shifted(sigmas: Floats, shift: float) -> Floats:
     """Return a flow's sigmas shifted (Esser et al. 2024, eq. 23)."""
     moved: Floats = shift * sigmas / (1.0 + (shift - 1.0) * sigmas)
     return moved
+
+
+def _time_shifted(shift: float, power: float, t: Array) -> Array:
+    """Return times shifted as `time_shift` says."""
+    with np.errstate(divide="ignore"):  # 0 stays 0
+        return shift / (shift + (1.0 / t - 1.0) ** power)
 
 
 def stretched(sigmas: Floats, last: float) -> Floats:

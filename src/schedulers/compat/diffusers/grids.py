@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,13 @@ def custom(timesteps: ArrayLike, n_train: int) -> Floats:
             f"timesteps must lie between 0 and {n_train - 1}, got {times[0]:g} to {times[-1]:g}"
         )
     return times
+
+
+def shift_of(mu: Any, kind: str) -> float:
+    """Return the shift of a flow's levels that mu stands for, its logarithm if `kind` says so."""
+    if kind == "exponential":
+        return math.exp(_checks.real("mu", mu, at_least=-20.0, at_most=20.0))
+    return _checks.real("mu", mu, above=0.0, at_most=1e9)
 
 
 def remapping(config: Any) -> str | None:

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import CLEAN, WithFinalLevel
+from schedulers.compat.diffusers.base import (
+    CLEAN,
+    WithFinalLevel,
+    handed,
+)
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.exponential import SOLVER_TYPES, Exponential, Rows, final_orders
 from schedulers.compat.diffusers.grids import remapping
@@ -101,6 +105,7 @@ class DDIMInverseScheduler(WithFinalLevel, VariancePreserving):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
+        _checks.boolean("return_dict", return_dict)
         t = self._checked_time(timestep)
         before = min(t - len(self) // self.num_inference_steps, len(self) - 1)
         now = self._level(before) if before >= 0 else self._final
@@ -113,7 +118,7 @@ class DDIMInverseScheduler(WithFinalLevel, VariancePreserving):
         state = self._begun(self._one_step(now, self._level(t), stage), sample)
         threshold = self._threshold(rederive_noise=False)
         result = self._returned(self._take(state, model_output, threshold))
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
 
 class DPMSolverMultistepInverseScheduler(Exponential):

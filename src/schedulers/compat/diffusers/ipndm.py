@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import Indexed, number
+from schedulers.compat.diffusers.base import (
+    Indexed,
+    single,
+)
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.multistage import Multistage
+from schedulers.engine import arrays
 from schedulers.engine.tableau import Tableau
 from schedulers.methods.plms import plms_rows
 from schedulers.schedules.base import Level
@@ -50,7 +54,7 @@ class IPNDMScheduler(Indexed, Multistage):
         device : optional
             Where PyTorch is loaded, `timesteps` becomes a tensor there.
         """
-        steps = self._check_steps(num_inference_steps, math.inf)
+        steps = self._check_steps(num_inference_steps)
         if self.config.trained_betas is None:
             betas = np.sin(np.linspace(1.0, 0.0, steps + 1) * math.pi / 2.0) ** 2
         else:
@@ -73,6 +77,7 @@ class IPNDMScheduler(Indexed, Multistage):
 
     def scale_model_input(self, sample: Array, *args: Any, **kwargs: Any) -> Array:
         """Return the sample, which is at the model's own scale."""
+        arrays.check_floats("sample", sample)
         return sample
 
     def step(
@@ -94,7 +99,7 @@ class IPNDMScheduler(Indexed, Multistage):
         SchedulerOutput or tuple
             `prev_sample`.
         """
-        t = float(np.float32(number("timestep", timestep)))
+        t = single(timestep)
         result = self._advance(model_output, t, sample, return_dict, denoised=False)
         self._step_index = self._row_taken + 1
         return result

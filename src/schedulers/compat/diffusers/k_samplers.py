@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import number
+from schedulers.compat.diffusers.base import single
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import remapping, times_of
 from schedulers.compat.diffusers.multistage import SigmaRuns
@@ -40,7 +39,7 @@ class KSampler(SigmaRuns, VarianceExploding):
         self._set_steps(times, self._training[::-1], None)
 
     def _set_by_number(self, steps: int, device: Any, n_train: int | None = None) -> None:
-        count = self._check_steps(steps, math.inf)
+        count = self._check_steps(steps)
         if n_train is not None:
             n_train = _checks.count("num_train_timesteps", n_train)
         times = self._spaced(count, n_train)
@@ -74,7 +73,7 @@ class KSampler(SigmaRuns, VarianceExploding):
     def _step(
         self, output: Array, timestep: Any, sample: Array, return_dict: bool, **noise: Any
     ) -> Any:
-        t = float(np.float32(number("timestep", timestep)))
+        t = single(timestep)
         result = self._advance(output, t, sample, return_dict, **noise)
         self._step_index = self._row_taken + 1
         return result

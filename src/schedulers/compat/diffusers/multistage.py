@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from schedulers import _checks
 from schedulers.compat.diffusers.assigned import Refused, Unread
-from schedulers.compat.diffusers.base import SchedulerBase, WithSigmas
+from schedulers.compat.diffusers.base import (
+    SchedulerBase,
+    WithSigmas,
+    handed,
+)
 from schedulers.compat.diffusers.noise import fresh
 from schedulers.compat.diffusers.runs import Run, Runs
+from schedulers.engine import arrays
 from schedulers.engine.noise import stage_place
 from schedulers.engine.state import State
 from schedulers.engine.tableau import Stage, Tableau
@@ -171,6 +177,8 @@ class Multistage(SchedulerBase):
         s_noise: float = 1.0,
     ) -> Any:
         """Take the row that comes next in the sample's run, and return what came of it."""
+        _checks.boolean("return_dict", return_dict)
+        arrays.check_floats("sample", sample)
         run, state = self._run(sample, t)
         if state.t != t:
             return self._waited(run, state, output, return_dict, denoised)
@@ -185,7 +193,7 @@ class Multistage(SchedulerBase):
         # caller may come with the last time once more.
         over = after.done and not self._waits(after, t)
         self._runs.keep(run, after, result.prev_sample, over)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
     def _waited(
         self, run: Run | None, state: State, output: Array, return_dict: bool, denoised: bool
@@ -197,7 +205,7 @@ class Multistage(SchedulerBase):
         result = self._returned(replace(state, carried_denoised=estimate), denoised)
         self._row_taken = len(self._times) - state.tableau.nfe + state.index - 1
         self._runs.keep(run, state, result.prev_sample)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
 
 class SigmaRuns(Multistage, WithSigmas):

@@ -40,10 +40,9 @@ def fresh(generator: Any, given: Any, state: State, place: Place) -> Array:
         return Noise.bind(generator, like).draw(place)
     except (TypeError, ValueError):
         raise TypeError(
-            f"generator must be None, an int, a numpy.random.Generator, a numpy.random.RandomState "
-            f"(or the module numpy.random, which numpy.random.seed seeds), a list of one for each "
-            f"sample, or another kind of rng; a torch.Generator, or a list of them, is for torch "
-            f"tensors; got {_checks.shown(generator)}"
+            f"generator must be None, an int, a numpy.random.Generator or RandomState, the module "
+            f"numpy.random, another kind of rng, or a list of one for each sample (a "
+            f"torch.Generator is for torch tensors), got {_checks.shown(generator)}"
         ) from None
 
 

@@ -7,8 +7,10 @@ and by those of its arguments that only one process has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from schedulers import _checks
 
 BETAS = "a process of betas"
 FLOW = "a rectified flow"
@@ -79,14 +81,10 @@ _OF_ARGUMENTS = (
     ({"eta", "s_noise"}, FLOW),
     ({"shift"}, FLOW),
 )
-_SOLVERS_OF_FLOWS = (
-    "UniPCMultistepScheduler or DPMSolverMultistepScheduler with use_flow_sigmas=True and "
-    "prediction_type='flow_prediction'"
-)
 # What to take where the classes here do not do.
 _ADVICE = {
-    FLOW: f"FlowMatchEulerDiscreteScheduler, or {_SOLVERS_OF_FLOWS}, or the core's "
-    f"schedulers.FlowSchedule",
+    FLOW: "FlowMatchEulerDiscreteScheduler, or UniPCMultistepScheduler with use_flow_sigmas=True "
+    "and prediction_type='flow_prediction'",
     CONTINUOUS: "EulerDiscreteScheduler",
     SHIFTED: "DDIMScheduler, and assign the shifted levels to its alphas_cumprod",
     CASCADE: "the core's schedulers.DDPM with schedulers.CosineSchedule",
@@ -146,21 +144,18 @@ def mismatch(
     theirs, ours = of(name, arguments), of(own_name, own)
     if theirs is None or ours is None or theirs == ours:
         return None
-    by = f", as its _class_name {name!r} says" if name else ""
-    return (
-        f"config is one of {theirs}{by}, and {own_name} steps {ours}: its samples would be wrong "
-        f"by orders of magnitude. Take {fitting(theirs)}"
-    )
+    by = f", as its _class_name {name!r} says" if known(name) else ""
+    return f"config is one of {theirs}{by}, and {own_name} steps {ours}. Take {fitting(theirs)}"
 
 
 def lost_shift(arguments: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
     """Return what to say where a flow's shift goes by another name in a class; or None."""
     for name, other in (("shift", "flow_shift"), ("flow_shift", "shift")):
         value = arguments.get(name)
-        if value not in (None, 1.0) and name not in own and other in own and other not in arguments:
-            return (
-                f"{name}={value!r} is {other} here, and was not taken over: give {other}={value!r}"
-            )
+        given = isinstance(value, (int, float)) and value != 1.0
+        if given and name not in own and other in own and other not in arguments:
+            shown = _checks.shown(value)
+            return f"{name}={shown} is {other} here, and was not taken over: give {other}={shown}"
     return None
 
 
@@ -168,7 +163,7 @@ def fitting(process: str) -> str:
     """Return what to take for a process."""
     if process in _ADVICE:
         return _ADVICE[process]
-    return ", ".join(_HERE.get(process, ())) or "diffusers itself: nothing here steps it"
+    return _some(_HERE.get(process, ())) or "diffusers itself: nothing here steps it"
 
 
 def compatible(name: str) -> tuple[str, ...]:
@@ -186,6 +181,11 @@ def missing(name: str) -> str:
     if advice is None and _OF_CLASS.get(bare) == OTHER:
         advice = fitting(OTHER)
     if advice is None:
-        classes = ", ".join(names for process in _HERE for names in _HERE[process])
-        advice = f"one of {classes}; for a flow also the core's schedulers.FlowSchedule"
+        classes = [names for process in _HERE for names in _HERE[process]]
+        advice = f"one of {_some(classes)} (all are in schedulers.compat.diffusers.__all__)"
     return f"compat.diffusers has no {name}: take {advice}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return a few names."""
+    return ", ".join([*names[:3], *(["..."] if len(names) > 3 else [])])

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schedulers import _checks
-from schedulers.compat.diffusers.base import WithSigmas, no_index, number, numbers
+from schedulers.compat.diffusers.base import (
+    WithSigmas,
+    check_churn,
+    handed,
+    no_index,
+    number,
+    numbers,
+    samples_of,
+    single,
+)
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, remapped, remapping, spaced, times_of
 from schedulers.compat.diffusers.multistage import SigmaRuns
@@ -62,7 +71,7 @@ class VarianceExploding(WithSigmas):
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to one of `timesteps` for each sample: x_0 + sigma noise."""
-        sigma = self._sigmas_at(timesteps, original_samples.shape[0])
+        sigma = self._sigmas_at(timesteps, samples_of("original_samples", original_samples))
         return self._mixed(
             original_samples, noise, (np.ones_like(sigma), sigma), "original_samples"
         )
@@ -104,7 +113,7 @@ class VarianceExploding(WithSigmas):
     def _steps_from(self, num_inference_steps: int | None, timesteps: Any) -> Floats:
         """Times of the steps, those given or spaced."""
         if timesteps is None:
-            return self._spaced(self._check_steps(num_inference_steps, math.inf))
+            return self._spaced(self._check_steps(num_inference_steps))
         if remapping(self.config):
             raise ValueError(f"timesteps must not be given with {remapping(self.config)}=True")
         return custom(timesteps, len(self)).astype(np.float32)
@@ -290,16 +299,18 @@ class EulerDiscreteScheduler(SingleStage):
         SchedulerOutput or tuple
             `prev_sample` and `pred_original_sample`.
         """
+        _checks.boolean("return_dict", return_dict)
+        s_churn, s_noise = check_churn(s_churn, s_tmin, s_tmax, s_noise)
         index = self._index(timestep)
         now, then = self._levels_of(index)
         intervals = len(self.sigmas) - 1  # one more than there are steps where "log_linear"
-        gamma = min(_checks.real("s_churn", s_churn, at_least=0.0) / intervals, 2**0.5 - 1)
+        gamma = min(s_churn / intervals, 2**0.5 - 1)
         if gamma and s_tmin <= now.sigma <= s_tmax:
-            stage = self._churned(now, then, gamma, _checks.real("s_noise", s_noise, at_least=0.0))
+            stage = self._churned(now, then, gamma, s_noise)
         else:
             (stage,) = euler_rows((now, then))
         result = self._step(model_output, index, sample, stage, generator)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
     def _churned(self, now: Level, then: Level, gamma: float, s_noise: float) -> Stage:
         """Row of a step from a raised sample, x + c z, by an output from before the raise."""
@@ -319,7 +330,7 @@ class EulerDiscreteScheduler(SingleStage):
         alpha and sigma are those of the timesteps. (In diffusers they are those of the timesteps'
         places in `timesteps`.)
         """
-        karras = self._sigmas_at(timesteps, sample.shape[0])
+        karras = self._sigmas_at(timesteps, samples_of("sample", sample))
         alpha = 1.0 / np.hypot(1.0, karras)
         return self._mixed(sample, noise, (-karras * alpha, alpha))
 
@@ -364,12 +375,13 @@ class EulerAncestralDiscreteScheduler(SingleStage):
         return_dict: bool = True,
     ) -> Any:
         """Take the step that begins at a timestep; as `EulerDiscreteScheduler.step`."""
+        _checks.boolean("return_dict", return_dict)
         index = self._index(timestep)
         levels = self._levels_of(index)
         _check_falling([level.sigma for level in levels])
         (stage,) = euler_ancestral_rows(levels)
         result = self._step(model_output, index, sample, stage, generator)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
 
 def _check_falling(sigmas: Any) -> None:
@@ -438,7 +450,7 @@ class HeunDiscreteScheduler(SigmaRuns, VarianceExploding):
             raise ValueError("exactly one of num_inference_steps and timesteps must be given")
         if timesteps is None and num_train_timesteps is not None:
             n = _checks.count("num_train_timesteps", num_train_timesteps)
-            times = self._spaced(self._check_steps(num_inference_steps, math.inf), n)
+            times = self._spaced(self._check_steps(num_inference_steps), n)
         else:
             times = self._steps_from(num_inference_steps, timesteps)
         self._set_steps(*self._remap(times, self._at(times)), device)
@@ -464,5 +476,5 @@ class HeunDiscreteScheduler(SigmaRuns, VarianceExploding):
         self, model_output: Array, timestep: Any, sample: Array, return_dict: bool = True
     ) -> Any:
         """Take one evaluation, half a step; arguments and result as for Euler's `step`."""
-        t = float(np.float32(number("timestep", timestep)))
+        t = single(timestep)
         return self._advance(model_output, t, sample, return_dict, self._threshold())

@@ -14,12 +14,15 @@ from schedulers.compat.diffusers.base import (
     CLEAN,
     SchedulerBase,
     WithFinalLevel,
+    handed,
     number,
     numbers,
+    samples_of,
 )
 from schedulers.compat.diffusers.config import configured
 from schedulers.compat.diffusers.grids import custom, spaced
 from schedulers.compat.diffusers.noise import fresh, step_place
+from schedulers.engine import arrays
 from schedulers.engine.tableau import Tableau
 from schedulers.methods.ddim import ddim_rows
 from schedulers.methods.ddpm import VARIANCES, ddpm_rows, deviation_in_range, deviations
@@ -40,6 +43,7 @@ class VariancePreserving(SchedulerBase):
 
     def scale_model_input(self, sample: Array, timestep: Any = None) -> Array:
         """Return the sample, which is at the model's own scale."""
+        arrays.check_floats("sample", sample)
         return sample
 
     def _set_grid(self, num_inference_steps: int | None, timesteps: Any, device: Any) -> None:
@@ -123,12 +127,12 @@ class VariancePreserving(SchedulerBase):
 
     def add_noise(self, original_samples: Array, noise: Array, timesteps: Any) -> Array:
         """Noise data to a time for each sample: alpha x_0 + sigma noise."""
-        alpha, sigma = self._scales(timesteps, original_samples.shape[0])
+        alpha, sigma = self._scales(timesteps, samples_of("original_samples", original_samples))
         return self._mixed(original_samples, noise, (alpha, sigma), "original_samples")
 
     def get_velocity(self, sample: Array, noise: Array, timesteps: Any) -> Array:
         """Return what a model of v_prediction is trained on: alpha noise - sigma x_0."""
-        alpha, sigma = self._scales(timesteps, sample.shape[0])
+        alpha, sigma = self._scales(timesteps, samples_of("sample", sample))
         return self._mixed(sample, noise, (-sigma, alpha))
 
 
@@ -246,6 +250,8 @@ class DDIMScheduler(WithFinalLevel, VariancePreserving):
         """
         if self.num_inference_steps is None:
             raise ValueError("set_timesteps must be called before step")
+        _checks.boolean("return_dict", return_dict)
+        clipped = _checks.boolean("use_clipped_model_output", use_clipped_model_output)
         eta = _checks.real("eta", eta, at_least=0.0, at_most=1.0)
         tableau = self._row(self._checked_time(timestep), eta)
         self._grids.check(sample, self._times)
@@ -255,10 +261,10 @@ class DDIMScheduler(WithFinalLevel, VariancePreserving):
             index = int(stage.level.t)
             place = step_place(index, *tableau.levels)
             noise = stage.c, fresh(generator, variance_noise, state, place)
-        threshold = self._threshold(rederive_noise=bool(use_clipped_model_output))
+        threshold = self._threshold(rederive_noise=clipped)
         result = self._returned(self._take(state, model_output, threshold, noise))
         self._note(result, stage.level.t)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)
 
 
 class DDPMScheduler(VariancePreserving):
@@ -374,6 +380,7 @@ class DDPMScheduler(VariancePreserving):
 
         Where the variance is learned, `model_output` has twice the sample's channels on axis 1.
         """
+        _checks.boolean("return_dict", return_dict)
         tableau = self._row(self._checked_time(timestep))
         self._grids.check(sample, self._times)
         state = self._begun(tableau, sample)
@@ -398,4 +405,4 @@ class DDPMScheduler(VariancePreserving):
             )
         result = self._returned(self._take(state, model_output, self._threshold(), noise))
         self._note(result, stage.level.t)
-        return result if return_dict else result.to_tuple()
+        return handed(result, return_dict)

@@ -77,8 +77,9 @@ def level(sigma: float) -> Level:
 
 def floats(sigmas: Array) -> list[float]:
     """Check levels and return them as Python floats."""
-    values = sigmas.tolist() if hasattr(sigmas, "tolist") else sigmas
-    levels: list[float] = _checks.vector("sigmas", values).tolist()
+    levels: list[float] = _checks.vector("sigmas", arrays.as_lists(sigmas)).tolist()
+    if max(levels) > 1e150:
+        raise ValueError(f"sigmas must be at most 1e150, got {_checks.shown(levels)}")
     if min(levels[:-1], default=1.0) <= 0.0 or levels[-1] < 0.0:
         raise ValueError(
             f"sigmas must be positive (only the last may be 0), got {_checks.shown(levels)}"

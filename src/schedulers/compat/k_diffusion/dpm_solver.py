@@ -40,6 +40,8 @@ from schedulers.schedules.base import Level
 _LEAST = 1e-8
 # Length in log sigma that is left to the end at which an adaptive run is over.
 _NEAR = 1e-5
+# Steps of an adaptive run, at most.
+_MOST = 10_000
 
 
 def sample_dpm_fast(
@@ -193,7 +195,7 @@ def sample_dpm_adaptive(
     TypeError, ValueError, ImportError
         As for `sample_euler`.
     RuntimeError
-        If the steps become too small for float64.
+        If the steps become too small for float64, or more than 10 000.
 
     References
     ----------
@@ -230,6 +232,8 @@ def sample_dpm_adaptive(
     now, before = level(first), carried
     with without_gradients(x):
         for step in progress(count(), disable):
+            if step == _MOST:
+                raise _given_up(f"are more than {_MOST}", now)
             left = math.log(now.sigma / last)
             if abs(left) <= _NEAR:
                 break
@@ -298,11 +302,15 @@ def _next(now: Level, last: float, h: float) -> Level:
         return level(last)
     then = level(now.sigma * math.exp(-h))
     if then == now:
-        raise RuntimeError(
-            f"the steps have become too small for float64 at sigma={now.sigma:g}: the model's "
-            f"output changes too fast there for rtol and atol"
-        )
+        raise _given_up("have become too small for float64", now)
     return then
+
+
+def _given_up(steps: str, now: Level) -> RuntimeError:
+    return RuntimeError(
+        f"the steps {steps} at sigma={now.sigma:g}: the model's output changes too fast there for "
+        f"rtol and atol"
+    )
 
 
 def _attempt(
