@@ -242,6 +242,7 @@ class ReversedFlow:
 
     def __call__(self, x: Array, t: float) -> Array:
         """Return the velocity from data to noise."""
+        arrays.check_floats("x", x)
         output = self.network(x, 1.0 - _one_number(t))
         _check_floats("the network's output", output)
         return output * -1.0
