@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,12 +63,13 @@ def spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int) -> Float
     return _checks.vector("timesteps of the spacing", grid(schedule, steps))
 
 
-def check_name(spacing: object) -> str:
+def check_name(spacing: Any) -> str:
     """Return the name of a spacing; an unknown one is an error that says what else there is."""
     try:
         return _checks.choice("spacing", spacing, SPACINGS)
     except (TypeError, ValueError) as error:
-        near = get_close_matches(str(spacing), SPACINGS, 1)
+        is_name = isinstance(spacing, str) and len(spacing) < 100
+        near = get_close_matches(spacing, SPACINGS, 1) if is_name else []
         hint = f" (do you mean {near[0]!r}?)" if near else ""
         raise type(error)(
             f"{error}{hint}; or give a function of (schedule, steps) that returns the times"
