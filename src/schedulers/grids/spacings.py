@@ -65,15 +65,15 @@ def spaced(schedule: NoiseSchedule, spacing: str | Spacing, steps: int) -> Float
 
 def check_name(spacing: Any) -> str:
     """Return the name of a spacing; an unknown one is an error that says what else there is."""
-    try:
-        return _checks.choice("spacing", spacing, SPACINGS)
-    except (TypeError, ValueError) as error:
-        is_name = isinstance(spacing, str) and len(spacing) < 100
-        near = get_close_matches(spacing, SPACINGS, 1) if is_name else []
-        hint = f" (do you mean {near[0]!r}?)" if near else ""
-        raise type(error)(
-            f"{error}{hint}; or give a function of (schedule, steps) that returns the times"
-        ) from None
+    if isinstance(spacing, str) and spacing in SPACINGS:
+        return spacing
+    is_name = isinstance(spacing, str) and len(spacing) < 100
+    near = get_close_matches(spacing, SPACINGS, 1) if is_name else []
+    hint = f" (do you mean {near[0]!r}?)" if near else ""
+    raise (ValueError if isinstance(spacing, str) else TypeError)(
+        f"spacing must be one of {', '.join(map(repr, list(SPACINGS)[:8]))}, ..., or a "
+        f"function of (schedule, steps) that returns times, got {_checks.shown(spacing)}{hint}"
+    )
 
 
 def whole(schedule: NoiseSchedule, steps: int, spacing: str | Spacing = "karras") -> Floats:
