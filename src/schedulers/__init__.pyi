@@ -1,3 +1,4 @@
+from schedulers.batch import Batch as Batch
 from schedulers.compat.diffusers.core import from_config as from_config
 from schedulers.engine.brownian import BrownianPath as BrownianPath
 from schedulers.engine.state import State as State

@@ -25,11 +25,10 @@ from schedulers.engine.noise import (
     checked_source,
     noise_dtype,
     normal,
-    stage_place,
 )
 from schedulers.engine.parameterization import PREDICTION_TYPES, check_defined
 from schedulers.engine.row_law import RowLaw
-from schedulers.engine.state import State, advance, lent
+from schedulers.engine.state import Reading, State, advance, lent, take
 from schedulers.engine.tableau import Stage, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
 from schedulers.grids.run import run_levels
@@ -235,7 +234,8 @@ class Scheduler(ABC):
         array([0.])
         """
         carried, dtype = self._checked_sample("x_T", x_T)
-        state = State.first(self.tableau(steps, timesteps=timesteps, sigmas=sigmas), carried, dtype)
+        tableau = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
+        state = State.first(tableau, carried, dtype, self._reading)
         weighs_noise = bool(state.tableau.entry[1])
         if rng is None and (state.entered or weighs_noise):
             return state
@@ -577,7 +577,7 @@ class Scheduler(ABC):
         _checks.function("denoiser", denoiser, "(x, t)")
         falling = self.tableau(steps, timesteps=timesteps, sigmas=sigmas)
         carried, dtype = self._checked_sample("x_0", x_0)
-        state = State.first(rising(falling, self.stages), carried, dtype)
+        state = State.first(rising(falling, self.stages), carried, dtype, self._reading)
         while not state.done:
             state = self._step(denoiser, state, None, keep_denoised=False)
         return cast(state.carried, dtype)
@@ -763,8 +763,9 @@ class Scheduler(ABC):
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return all but the tableaus, which are made again."""
-        return {name: value for name, value in vars(self).items() if name != "_tableaus"}
+        """Return all but what is made again."""
+        made = "_tableaus", "_reading"
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     def _checked_sample(self, name: str, x: Array) -> tuple[Array, Any]:
         """Check a sample that a run begins with; return a copy to step, and its dtype."""
@@ -808,16 +809,8 @@ class Scheduler(ABC):
 
     def _take(self, output: Array, state: State, noise: Noise | None, keep_denoised: bool) -> State:
         """Take one row, with what the model returned for it."""
-        index = state.index
-        output, std = self._read(output, state)
-        fresh = None
-        if state.tableau.stages[index].c:
-            assert noise is not None
-            z = noise.draw(stage_place(index, state.tableau.spans[index]))
-            fresh = (std, z) if isinstance(std, float) else (1.0, std * z)
-        return arrays.SILENT.copy().run(
-            advance, state, output, self.prediction_type, self.threshold, fresh, keep_denoised
-        )
+        output, deviation = self._read(output, state)
+        return take(state, self._reading, output, deviation, noise, keep_denoised)
 
     def _without_noise(self, output: Array, state: State) -> Array:
         """Return what a row makes with z = 0."""
@@ -832,6 +825,11 @@ class Scheduler(ABC):
         x, stage = state.carried, state.tableau.stages[state.index]
         shape = tuple(x.shape)
         return arrays.matching("the model's output", output, x, shape, stage.level.t), stage.c
+
+    @cached_property
+    def _reading(self) -> Reading:
+        """How a run reads what the model returns."""
+        return Reading(self.prediction_type, self.threshold)
 
     @property
     def _method(self) -> str:

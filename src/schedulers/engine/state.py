@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from schedulers.engine.arrays import cast, is_finite, weighted_sum
+from schedulers.engine.arrays import SILENT, cast, is_finite, weighted_sum
+from schedulers.engine.noise import stage_place
 from schedulers.engine.parameterization import coefficients
-from schedulers.engine.tableau import Tableau
+from schedulers.engine.tableau import Row, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
 
 if TYPE_CHECKING:
+    from schedulers.engine.noise import Noise
     from schedulers.schedules.base import Level
 
     Array = Any
     History = tuple[tuple[Array | None, Array | None], ...]
+
+
+class Reading(NamedTuple):
+    """How a run reads what the model returns.
+
+    `variance` says what the second half of the channels means, where a model learned its variance.
+    """
+
+    prediction_type: str
+    threshold: StaticThreshold | DynamicThreshold | None = None
+    variance: str | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,11 +68,16 @@ class State:
     # False until the noise of the tableau's entry has been added.
     entered: bool = True
     log_prob: Array | None = None
+    # For a `Batch`, which knows no scheduler.
+    reading: Reading | None = None
 
     @classmethod
-    def first(cls, tableau: Tableau, carried: Array, dtype: Any) -> State:
+    def first(
+        cls, tableau: Tableau, carried: Array, dtype: Any, reading: Reading | None = None
+    ) -> State:
         """State before the first row."""
-        return cls(tableau, 0, carried, dtype, entered=tableau.entry == (1.0, 0.0))
+        entered = tableau.entry == (1.0, 0.0)
+        return cls(tableau, 0, carried, dtype, entered=entered, reading=reading)
 
     @property
     def x(self) -> Array:
@@ -119,6 +137,25 @@ def lent(state: State) -> Array:
     return state.carried.copy() if isinstance(state.carried, np.ndarray) else state.carried * 1.0
 
 
+def take(
+    state: State,
+    reading: Reading,
+    output: Array,
+    deviation: Any,
+    noise: Noise | None,
+    keep_denoised: bool,
+) -> State:
+    """Take one row, with what the model returned for it, and the deviation of its noise."""
+    index, fresh = state.index, None
+    if state.tableau.stages[index].c:
+        assert noise is not None
+        z = noise.draw(stage_place(index, state.tableau.spans[index]))
+        fresh = (deviation, z) if isinstance(deviation, float) else (1.0, deviation * z)
+    return SILENT.copy().run(
+        advance, state, output, reading.prediction_type, reading.threshold, fresh, keep_denoised
+    )
+
+
 def advance(
     state: State,
     output: Array,
@@ -151,13 +188,22 @@ def advance(
     terms += [(weight, state.history[place][which]) for weight, place, which in row.past]
     if noise is not None:
         terms.append(noise)
+    kept_denoised = d if keep_denoised else None
+    return after_row(state, row, weighted_sum(terms), kept_denoised, (d, e))
+
+
+def after_row(
+    state: State, row: Row, carried: Array, denoised: Array | None, estimates: tuple[Any, Any]
+) -> State:
+    """Return the state after a row, which made this sample from these D and e."""
     after = State(
         state.tableau,
         state.index + 1,
-        weighted_sum(terms),
+        carried,
         state.dtype,
-        d if keep_denoised else None,
-        _still_needed(((d, e), *state.history), row.kept) if row.kept else (),
+        denoised,
+        _still_needed((estimates, *state.history), row.kept) if row.kept else (),
+        reading=state.reading,
     )
     if after.index == len(after.tableau.stages):
         after.check_finite()

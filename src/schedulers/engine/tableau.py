@@ -423,7 +423,10 @@ class Tableau:
                 f"levels must be such that float64 holds the weights of x and of the model's "
                 f"output, got {stage.level!r} in row {index}"
             )
-        return Row(*folded, k[:2], k[2:], tuple(past), self._kept(index))
+        kept = self._kept(index)
+        weighed = *map(bool, (*folded, *k)), *((place, which) for _, place, which in past)
+        pattern = repr((weighed, kept, bool(stage.c)))  # a string knows its hash
+        return Row(*folded, k[:2], k[2:], tuple(past), kept, pattern)
 
     def _kept(self, index: int) -> tuple[tuple[bool, bool], ...]:
         """Say of each D and e, the latest first, whether a row after this one weighs it."""
@@ -483,7 +486,7 @@ class Row(NamedTuple):
     `denoised` and `noise` are the weights of x and of the output in D and in e. `past` holds the
     weights of earlier estimates, each with its place in the history and 0 for D or 1 for e. `kept`
     says of the D and the e of this evaluation, and of those before it, whether a later row weighs
-    them.
+    them. Rows of the same `pattern` weigh the same arrays, and keep the same ones.
     """
 
     x_weight: float
@@ -492,6 +495,7 @@ class Row(NamedTuple):
     noise: tuple[float, float]
     past: tuple[tuple[float, int, int], ...]
     kept: tuple[tuple[bool, bool], ...]
+    pattern: str
 
 
 def _columns(stages: Sequence[Stage]) -> list[tuple[str, str, int]]:

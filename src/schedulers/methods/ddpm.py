@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
-    from schedulers.engine.state import State
+    from schedulers.engine.state import Reading, State
 
     Array = Any
 
@@ -147,17 +148,27 @@ class DDPM(Scheduler):
             )
         return carried, dtype
 
+    @cached_property
+    def _reading(self) -> Reading:
+        variance = self.variance if self.learns_variance else None
+        return super()._reading._replace(variance=variance)
+
     def _read(self, output: Array, state: State) -> tuple[Array, Any]:
         if not self.learns_variance:
             return super()._read(output, state)
-        x, stage = state.carried, state.tableau.stages[state.index]
-        n, channels, *rest = x.shape
-        shape = (n, 2 * channels, *rest)
-        output = arrays.matching("the model's output", output, x, shape, stage.level.t)
-        output, v = output[:, :channels], output[:, channels:]
-        if self.variance == "learned":
-            return output, arrays.apply("exp", 0.5 * v)
-        levels = state.tableau.levels
-        now, then = levels[state.index : state.index + 2]
-        ends = deviations(now, then) if then.sigma else decoder_deviations(levels)
-        return output, deviation_in_range(v, *ends)
+        return read_with_variance(output, state, self.variance)
+
+
+def read_with_variance(output: Array, state: State, variance: str) -> tuple[Array, Any]:
+    """Check what a model with a variance returned; return the prediction, and the deviation."""
+    x, stage = state.carried, state.tableau.stages[state.index]
+    n, channels, *rest = x.shape
+    shape = (n, 2 * channels, *rest)
+    output = arrays.matching("the model's output", output, x, shape, stage.level.t)
+    output, v = output[:, :channels], output[:, channels:]
+    if variance == "learned":
+        return output, arrays.apply("exp", 0.5 * v)
+    levels = state.tableau.levels
+    now, then = levels[state.index : state.index + 2]
+    ends = deviations(now, then) if then.sigma else decoder_deviations(levels)
+    return output, deviation_in_range(v, *ends)
