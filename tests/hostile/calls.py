@@ -15,6 +15,7 @@ from schedulers import (
     denoisers,
     editing,
     fitting,
+    generation,
     grids,
     interpolate,
     likelihood,
@@ -42,6 +43,7 @@ def calls():
     made.update(_methods())
     made.update(_functions())
     made.update(_tables())
+    made.update(_many())
     made.update(_checks())
     return made
 
@@ -361,6 +363,26 @@ def _tables():
     fit = {"scheduler": euler, "denoiser": data.denoiser(FLOW, "flow"), "x_T": x_T, "steps": 2}
     more = {"levels": False, "reach": 2, "held_out": 0.25, "fine_steps": 20, "progress": False}
     yield "fit", (fitting.fit, {**fit, **more})
+
+
+def _many():
+    states = [ANCESTRAL.init(np.array([x, 4.0]), sigmas=SIGMAS) for x in (8.0, 2.0)]
+    yield "Batch", (lambda states: sc.Batch(states).x, {"states": states})
+    update = {"output": np.array([0.5, 0.25, 0.5, 0.25]), "rng": 0, "keep_denoised": True}
+    yield "Batch.update", (lambda **k: sc.Batch(states).update(**k).x, update)
+    yield "Factory", (lambda make: generation.Factory(make, 0.5)(PAIR, 1.0), {"make": _network})
+    work = {"scheduler": DDIM, "denoiser": halved, "shape": (2,), "seeds": range(4), "steps": 2}
+    more = {"batch_size": 2, "conditions": None, "dtype": np.float32}
+    parts = {**work, **more, "out": None, "executor": None, "progress": False}
+    yield "generate", (generation.generate, parts)
+    kept = str(FOLDER / "samples.npy")
+    generation.generate(**{**work, **more, "out": kept})
+    again = {**work, **more, "out": kept, "batches": 1, "rng": 0}
+    yield "verify", (generation.verify, again)
+
+
+def _network(factor):
+    return lambda x, t: x * factor
 
 
 def _few_levels(n):

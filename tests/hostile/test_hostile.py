@@ -156,7 +156,7 @@ def test_the_valid_call_is_valid(label):
 
 
 # No integers in between, which are right sizes that take their time and memory.
-INTEGERS = st.integers(-3, 30) | st.integers(-(2**80), 2000) | st.integers(2**40, 2**80)
+INTEGERS = st.integers(-3, 30) | st.integers(-(2**80), 500) | st.integers(2**40, 2**80)
 NUMBERS = st.floats() | st.floats(0.0, 1.0) | INTEGERS
 LISTS = st.lists(st.floats(0.0, 100.0), max_size=4) | st.lists(NUMBERS, max_size=3)
 DTYPES = st.sampled_from(["f2", "f4", "f8", ">f8", "i8", "u1", "?", "c8", "U2", "O"])
@@ -190,12 +190,13 @@ def hostile(draw, labels):
     count = draw(st.integers(1, min(3, len(names)))) if names else 0
     changes = {}
     for name in draw(st.permutations(names))[:count]:
-        kind = draw(st.sampled_from(["nasty", "nasty", "generated", "good", "twisted"]))
+        twists = twisted(FOUND[label].valid[name])
+        kinds = ["nasty", "nasty", "generated", "good", *(["twisted"] if twists else [])]
+        kind = draw(st.sampled_from(kinds))
         if kind == "nasty":
             nasty = draw(st.sampled_from([each for each in LABELS if tried(name, each)]))
             changes[name] = VALUES[nasty] if nasty != "generator" else (i for i in range(3))
         elif kind == "twisted":
-            twists = twisted(FOUND[label].valid[name]) or VALUES
             changes[name] = twists[draw(st.sampled_from(sorted(twists)))]
         elif kind == "generated":
             changes[name] = draw(generated(FOUND[label].annotations.get(name, "")))
@@ -232,7 +233,7 @@ def test_hostile_arguments_are_refused_or_right(call):
 @pytest.mark.parametrize("label", sorted(FOUND.keys() - FITS))
 def test_each_callable(label):
     tests = given(hostile([label]))(check)
-    settings(max_examples=-(-DRAWN // len(FOUND)), **QUIET)(tests)()
+    settings(max_examples=-(-DRAWN // len(FOUND)), derandomize=True, **QUIET)(tests)()
 
 
 def alone(label):

@@ -193,7 +193,7 @@ def test_data_of_diffusers_interface_is_floats(name, images):
 def test_noise_and_data_of_diffusers_interface_are_finite(which):
     arrays = [np.ones((1, 2)), np.ones((1, 2))]
     arrays[which][0, 1] = np.nan
-    with pytest.raises(ValueError, match=("original_samples", "noise")[which]):
+    with pytest.raises(ValueError, match=f"^{('original_samples', 'noise')[which]} must be finite"):
         ddim_of_diffusers().add_noise(*arrays, 10)
 
 

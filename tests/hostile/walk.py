@@ -35,6 +35,7 @@ LEFT_OUT = {
         ("OnnxDenoiser", "OnnxDenoiser()", "OnnxDenoiser.__call__", "inputs_of"),
         "needs onnxruntime and a file; tests/test_sample_command.py",
     ),
+    **dict.fromkeys(("Factory()", "Factory.__call__"), "calls what make made"),
     "Comparison.plot": "draws, with matplotlib",
 }
 

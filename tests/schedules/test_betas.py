@@ -111,11 +111,7 @@ def test_the_ends_are_checked(make, name, value):
     ("call", "error", "message"),
     [
         (lambda: laplace_betas(10, mu=1000.0), ValueError, "must give betas above 0"),
-        (
-            lambda: cosine_betas(5, s=-0.1),
-            ValueError,
-            "s must be at least 0 and at most 1000, got -0.1",
-        ),
+        (lambda: cosine_betas(5, s=-0.1), ValueError, "s must be .* at most 1000, got -0.1"),
         (lambda: cosine_betas(5, s="a"), TypeError, "s must be a real number, got 'a'"),
         (lambda: cosine_betas(5, max_beta=1.0), ValueError, "max_beta must lie between 0 and 1"),
         (lambda: laplace_betas(5, b=0.0), ValueError, "b must be above 0 and finite, got 0.0"),

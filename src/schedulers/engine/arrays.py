@@ -51,15 +51,17 @@ def raised(name: str, x: Array) -> Array:
 
 
 def lowered(name: str, x: Array, dtype: Any) -> Array:
-    """Return an array in its own dtype again; an error where half precision cannot hold it."""
+    """Return an array in its own dtype again; an error where that cannot hold it."""
     if x.dtype == dtype:
         return x
     with np.errstate(over="ignore"):
         result = cast(x, dtype)
-    if str(dtype).endswith("float16") and not is_finite(result) and is_finite(x):
+    if not is_finite(result) and is_finite(x):
+        half = str(dtype).removeprefix("torch.") == "float16"
+        largest = ", whose largest number is 65504" if half else ""
         raise ValueError(
-            f"{name} must fit into {dtype}, whose largest number is 65504, got numbers up to "
-            f"{float(abs(x).max()):g}: use float32"
+            f"{name} must fit into {dtype}{largest}, got numbers up to {float(abs(x).max()):g}: "
+            f"use float32 or float64"
         )
     return result
 

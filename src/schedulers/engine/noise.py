@@ -176,8 +176,9 @@ def _seed(name: str, seed: object) -> Seed:
     """Return a seed of one sample; several ints, such as (7, tick), are one as well."""
     if isinstance(seed, np.random.SeedSequence):
         return seed
-    if isinstance(seed, (list, tuple, np.ndarray)) and len(np.shape(seed)) == 1 and len(seed):
-        return tuple(_checks.integer(f"each int of {name}", part, at_least=0) for part in seed)
+    several = isinstance(seed, (list, tuple)) or (isinstance(seed, np.ndarray) and seed.ndim == 1)
+    if several and len(seed):  # type: ignore[arg-type]
+        return tuple(_checks.integer(name, part, at_least=0) for part in seed)  # type: ignore[attr-defined]
     return _checks.integer(name, seed, at_least=0)
 
 

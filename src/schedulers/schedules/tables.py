@@ -136,6 +136,7 @@ def _rescaled(betas: Floats) -> Floats:
         raise ValueError("rescale_betas_zero_snr needs at least two levels that differ")
     roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
     products = roots**2
-    alphas = np.append(products[:1], products[1:] / products[:-1])
+    with np.errstate(invalid="ignore"):  # 0 of 0: no beta, which is refused
+        alphas = np.append(products[:1], products[1:] / products[:-1])
     rescaled: Floats = 1 - alphas
     return rescaled
