@@ -300,6 +300,8 @@ def test_dask_has_the_same_bits(out):
         ({"progress": 3}, TypeError, "progress must be"),
         ({"out": "x.jpg"}, ValueError, "out must end in .npy or .zarr"),
         ({"denoiser": lambda x, t: x, "executor": ThreadPoolExecutor(1)}, TypeError, "pickled"),
+        ({"out": {}}, TypeError, "out must be a path or a store"),
+        ({"shape": (2**40,)}, ValueError, "shape must be of at most"),
     ],
 )
 def test_bad_input_is_an_error_before_work_is_done(change, error, message, tmp_path, monkeypatch):

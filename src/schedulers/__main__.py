@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import schedulers as sc
-from schedulers import _checks, _sample_command
+from schedulers import _checks, _generate_command, _sample_command
 from schedulers._choices import METHODS, SCHEDULE_HELP, schedule
 from schedulers.analysis import compare, output_law, power_law, wasserstein2
 from schedulers.analytic import Gaussian
@@ -25,6 +25,8 @@ _DESCRIPTION = """\
 Sample a model, or look at schedulers without one.
 
   sample    draw images from an ONNX file
+  generate  draw many samples from an ONNX file, on many processes or machines, resumed
+  verify    draw some of them again, and compare to the bit
   compare   how far each scheduler's output is from the data: exact, for Gaussian data
   show      the table of weights that a scheduler uses: its tableau
   fit       the best levels for the data, for a few steps, in a file that runs
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(options.run(options))
-    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
+    except (ImportError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
         print(f"{parser.prog} {options.command}: {error or 'out of memory'}", file=sys.stderr)
         return 2
     return 0
@@ -85,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _sample_command.add(commands)
+    _generate_command.add(commands)
     comparison = commands.add_parser("compare", description=_COMPARE, formatter_class=raw)
     comparison.set_defaults(run=_compare)
     comparison.add_argument(

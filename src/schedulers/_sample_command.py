@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import math
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +43,19 @@ def add(commands: Any) -> None:
         "sample", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.set_defaults(run=_sample)
-    parser.add_argument("model", metavar="MODEL.onnx", help="the model")
     parser.add_argument(
         "--out", required=True, metavar="FILE", help="an image, .png; or an array, .npy"
     )
     parser.add_argument("--n", type=int, default=64, help="number of samples (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first one (default: 0)")
+    add_model(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add what says which model it is, and how it is sampled."""
+    parser.add_argument("model", metavar="MODEL.onnx", help="the model")
     parser.add_argument("--steps", type=int, default=20, help="number of steps (default: 20)")
+    parser.add_argument("--batch", type=int, default=64, help="samples at a time (default: 64)")
     parser.add_argument(
         "--config",
         metavar="FILE.json",
@@ -55,7 +64,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--scheduler", choices=METHODS, help="the scheduler (default: dpmpp-2m)", metavar="NAME"
     )
-    parser.add_argument("--schedule", type=schedule, metavar="SCHEDULE", help=SCHEDULE_HELP)
+    parser.add_argument("--schedule", metavar="SCHEDULE", help=SCHEDULE_HELP)
     parser.add_argument(
         "--prediction",
         choices=PREDICTION_TYPES,
@@ -87,8 +96,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--shape", help="shape of one sample, such as 4x64x64, where the file does not say it"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first one (default: 0)")
-    parser.add_argument("--batch", type=int, default=64, help="samples at a time (default: 64)")
 
 
 def _sample(options: argparse.Namespace) -> str:
@@ -97,11 +104,10 @@ def _sample(options: argparse.Namespace) -> str:
         raise ValueError(
             f"--out must be a .png or .npy file in a folder that exists, got {options.out!r}"
         )
-    scheduler = _scheduler(options)
+    scheduler, (denoiser, conditions) = scheduler_of(options), model_of(options)
     n, batch = _checks.count("--n", options.n), _checks.count("--batch", options.batch)
     seeds = [_checks.integer("--seed", options.seed, at_least=0) + i for i in range(n)]
-    make, labels = _denoisers(options, n)
-    shape = _shape(options)
+    shape = shape_of(options)
     if out.suffix.lower() == ".png":
         _check_image(shape)
     bar = _bar(scheduler.tableau(options.steps).steps * math.ceil(n / batch))
@@ -109,16 +115,18 @@ def _sample(options: argparse.Namespace) -> str:
     for first in range(0, n, batch):
         rng = seeds[first : first + batch]
         x_T = scheduler.initial_noise((len(rng), *shape), options.steps, rng=rng, dtype=np.float32)
-        denoiser = make(labels[first : first + batch] if labels else None)
+        given = {} if conditions is None else conditions(np.array(rng) - options.seed)
         made.append(
-            scheduler.sample(denoiser, x_T, options.steps, rng=rng, callback=lambda state: bar())
+            scheduler.sample(
+                partial(denoiser, **given), x_T, options.steps, rng=rng, callback=lambda s: bar()
+            )
         )
     images = np.concatenate(made)
     _write(out, images)
     return f"{n} samples of shape {shape} by {type(scheduler).__name__}, written to {options.out}"
 
 
-def _scheduler(options: argparse.Namespace) -> sc.Scheduler:
+def scheduler_of(options: argparse.Namespace) -> sc.Scheduler:
     """Return the scheduler that a configuration names, or that the options do."""
     names = ("scheduler", "schedule", "prediction", "spacing")
     if options.config is not None:
@@ -126,7 +134,7 @@ def _scheduler(options: argparse.Namespace) -> sc.Scheduler:
         if given:
             raise ValueError(f"--{given[0]} must not be given with --config, which says it")
         return sc.from_config(options.config)
-    path = schedule("linear") if options.schedule is None else options.schedule
+    path = schedule(options.schedule or "linear")
     flows = isinstance(path, sc.FlowSchedule)
     return METHODS[options.scheduler or "dpmpp-2m"](
         path,
@@ -135,31 +143,51 @@ def _scheduler(options: argparse.Namespace) -> sc.Scheduler:
     )
 
 
-def _denoisers(
-    options: argparse.Namespace, n: int
-) -> tuple[Callable[[list[int] | None], Any], list[int]]:
-    """Return what makes the denoiser of some classes, and the class of each sample."""
+def model_of(options: argparse.Namespace) -> tuple[Any, ClassesInTurn | None]:
+    """Return the denoiser, and the classes of samples; both can be pickled."""
     others = dict(map(_input, options.input))
     if options.classes is None:
         if options.guidance is not None or options.no_class is not None:
             raise ValueError("--guidance and --no-class need --classes, got none")
-        plain = OnnxDenoiser(options.model, time_scale=options.time_scale, **others)
-        return lambda labels: plain, []
+        return OnnxDenoiser(options.model, time_scale=options.time_scale, **others), None
     classes = _numbers(options.classes)
     name = _class_input(options.model, others)
     if (options.guidance is None) != (options.no_class is None):
         raise ValueError("--guidance and --no-class must be given together")
+    given = {name: classes[0], **others}
+    plain = OnnxDenoiser(options.model, time_scale=options.time_scale, **given)
+    if options.guidance is None:
+        return plain, ClassesInTurn(name, tuple(classes))
+    guided = GuidedByClass(plain, name, options.no_class, options.guidance)
+    return guided, ClassesInTurn(name, tuple(classes))
 
-    def make(labels: list[int] | None) -> Any:
-        def conditional(which: Any) -> OnnxDenoiser:
-            given = {name: which, **others}
-            return OnnxDenoiser(options.model, time_scale=options.time_scale, **given)
 
-        if options.guidance is None:
-            return conditional(labels)
-        return Guided(conditional(labels), conditional(options.no_class), options.guidance)
+@dataclass(frozen=True)
+class ClassesInTurn:
+    """The classes of samples, by their numbers."""
 
-    return make, [classes[i % len(classes)] for i in range(n)]
+    name: str
+    classes: tuple[int, ...]
+
+    def __call__(self, numbers: Any) -> dict[str, Any]:
+        """Return the model's input that takes them."""
+        return {self.name: np.array(self.classes)[numbers % len(self.classes)]}
+
+
+@dataclass(frozen=True)
+class GuidedByClass:
+    """A model guided towards the class that a call names."""
+
+    denoiser: OnnxDenoiser
+    name: str
+    no_class: int
+    scale: float
+
+    def __call__(self, x: Array, t: float, **conditions: Any) -> Array:
+        """Return the guided output."""
+        towards = partial(self.denoiser, **conditions)
+        away = partial(self.denoiser, **{**conditions, self.name: self.no_class})
+        return Guided(towards, away, self.scale)(x, t)
 
 
 def _class_input(model: str, others: dict[str, Any]) -> str:
@@ -198,7 +226,7 @@ def _numbers(text: str) -> list[int]:
     return found
 
 
-def _shape(options: argparse.Namespace) -> tuple[int, ...]:
+def shape_of(options: argparse.Namespace) -> tuple[int, ...]:
     """Return the shape of one sample."""
     sample, *_ = inputs_of(options.model)
     shape = tuple(n for n in sample.shape[1:] if n is not None)

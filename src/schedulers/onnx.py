@@ -108,15 +108,31 @@ class OnnxDenoiser:
                 f"{', '.join(conditions) or 'none'}; the sample is the model's {sample}, and the "
                 f"time {self._time}"
             )
-        self._conditions = {each.name: _condition(each, conditions[each.name]) for each in wanted}
+        self._wanted = {each.name: each for each in wanted}
+        self._conditions: dict[str, Array] = {}
+        self._conditions = self._with(conditions)
 
-    def __call__(self, x: Array, t: float) -> Array:
-        """Return the model's first output for a sample and its time."""
+    def _with(self, conditions: dict[str, Any]) -> dict[str, Array]:
+        """Return all conditions, with these in place of what was given before."""
+        unknown = sorted(set(conditions) - set(self._wanted))
+        if unknown:
+            raise ValueError(
+                f"conditions must be for {_listed(list(self._wanted.values())) or 'no input'}, got "
+                f"{', '.join(unknown)}"
+            )
+        given = {name: _condition(self._wanted[name], conditions[name]) for name in conditions}
+        return {**self._conditions, **given}
+
+    def __call__(self, x: Array, t: float, **conditions: Any) -> Array:
+        """Return the model's first output for a sample and its time.
+
+        Conditions that are given here take the place of those that were given before.
+        """
         arrays.check_floats("x", x)
         if not isinstance(x, np.ndarray):
             raise TypeError(f"x must be a NumPy array, got {_checks.shown(x)}")
         given = {self._name: np.ascontiguousarray(x, self.dtype)}
-        for name, value in self._conditions.items():
+        for name, value in self._with(conditions).items():
             if value.shape[0] not in (1, len(x)):
                 raise ValueError(
                     f"{name} must have one entry, or one for each of the {len(x)} samples, "

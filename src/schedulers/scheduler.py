@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # Tableaus that a scheduler keeps.
 _KEPT_TABLEAUS = 32
 # Elements of a sample: 256 GiB in float64.
-_LARGEST = 2**35
+LARGEST = 2**35
 
 
 @dataclass(frozen=True)
@@ -650,9 +650,9 @@ class Scheduler(ABC):
             )
         dimensions = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         dimensions = tuple(_checks.integer("shape", n, at_least=0) for n in dimensions)
-        if math.prod(dimensions) > _LARGEST:
+        if math.prod(dimensions) > LARGEST:
             raise ValueError(
-                f"shape must be of at most {_LARGEST} elements, got {_checks.shown(shape)}"
+                f"shape must be of at most {LARGEST} elements, got {_checks.shown(shape)}"
             )
         stepped = _stepped_dtype(dtype, like)
         first = self._levels(steps, timesteps, sigmas)[0]

@@ -123,7 +123,11 @@ def generate(
     ((1000, 2), '0.3')
     """
     arguments = shape, seeds, steps, batch_size, dtype, conditions
-    work = Work.checked(scheduler, denoiser, *arguments)
+    return made_by(Work.checked(scheduler, denoiser, *arguments), out, executor, progress)
+
+
+def made_by(work: Work, out: Any, executor: Executor | None, progress: bool) -> Array:
+    """Make what is missing, and return all samples."""
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(f"executor must be an Executor, got {_checks.shown(executor)}")
     bar = progress_bar() if _checks.boolean("progress", progress) else None

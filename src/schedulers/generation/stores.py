@@ -49,6 +49,8 @@ def opened(work: Work, out: Any, create: bool = True) -> Store:
             return NpyFile(work, Path(out), create)
         if suffix != ".zarr" and "://" not in str(out):
             raise ValueError(f"out must end in .npy or .zarr, got {_checks.shown(str(out))}")
+    if isinstance(out, dict):
+        raise TypeError("out must be a path or a store of zarr's, such as MemoryStore, got a dict")
     return ZarrArray(work, out, create)
 
 
@@ -59,7 +61,12 @@ class InMemory:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.array = np.empty((len(work.seeds), *work.shape), work.dtype)
+        try:
+            self.array = np.empty((len(work.seeds), *work.shape), work.dtype)
+        except MemoryError as error:
+            raise ValueError(
+                f"out must be a file where memory does not hold all samples: {error}"
+            ) from None
 
     def missing(self) -> list[int]:
         """Return the batches that are not there: at the beginning all of them."""
@@ -98,7 +105,7 @@ class NpyFile:
             self.done = set()
             shape = (len(work.seeds), *work.shape)
             np.lib.format.open_memmap(path, "w+", work.dtype, shape)
-            _files.write_text(self.notes, json.dumps(work.manifest()) + "\n")
+            _files.write_text(self.notes, json.dumps(_kept(work)) + "\n")
 
     def _noted(self) -> set[int]:
         """Return the batches that the file beside it notes, after checking what both are of."""
@@ -175,7 +182,7 @@ class ZarrArray:
                 dtype=work.dtype,
                 fill_value=np.nan,
                 compressors=[Crc32cCodec()],
-                attributes={KEY: work.manifest()},
+                attributes={KEY: _kept(work)},
             )
             return
         except Exception as error:
@@ -222,6 +229,26 @@ def check_same(where: str, found: Any, wanted: dict[str, Any]) -> None:
                 f"made with {name} {_checks.shown(theirs.get(name))}, and now it is "
                 f"{_checks.shown(value)}"
             )
+
+
+def asked_for(out: str) -> dict[str, Any]:
+    """Return what a command line asked for that made samples."""
+    path = Path(out)
+    if path.suffix == ".npy":
+        kept = _read(path.with_name(f"{path.name}.json").read_text().split("\n")[0])
+    else:
+        import zarr
+
+        kept = zarr.open_array(out, mode="r").attrs.get(KEY)
+    asked = kept.get("asked") if isinstance(kept, dict) else None
+    if not isinstance(asked, dict):
+        raise ValueError(f"OUT must be what `generate` wrote from a command, got {out!r}")
+    return asked
+
+
+def _kept(work: Work) -> dict[str, Any]:
+    """Return what samples carry."""
+    return {**work.manifest(), "asked": None if work.asked is None else dict(work.asked)}
 
 
 def _read(line: str) -> Any:

@@ -55,6 +55,10 @@ def verify(
     TypeError, ValueError
         As for `generate`; if batches are missing; or if a batch differs: the message names its
         seeds.
+    RuntimeError
+        If a batch fails; the message names its seeds.
+    FileNotFoundError
+        If `out` is not there.
 
     Examples
     --------
@@ -71,7 +75,11 @@ def verify(
     [0, 1, 2, 3]
     """
     arguments = shape, seeds, steps, batch_size, dtype, conditions
-    work = Work.checked(scheduler, denoiser, *arguments)
+    return compared(Work.checked(scheduler, denoiser, *arguments), out, batches, rng)
+
+
+def compared(work: Work, out: Any, batches: int, rng: int) -> list[int]:
+    """Make some batches again; return which ones, all of them the same."""
     count = _checks.count("batches", batches)
     seed = _checks.integer("rng", rng, at_least=0)
     if out is None:

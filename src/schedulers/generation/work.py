@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from schedulers import _checks
 from schedulers.engine import arrays
 from schedulers.engine.noise import checked_seeds
-from schedulers.scheduler import Scheduler
+from schedulers.scheduler import LARGEST, Scheduler
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -71,6 +72,8 @@ class Work:
     batch_size: int
     dtype: np.dtype[Any]
     conditions: Conditions | None
+    # What a command line asked for, which is kept with the samples.
+    asked: Mapping[str, Any] | None = None
 
     @classmethod
     def checked(
@@ -90,6 +93,10 @@ class Work:
         _checks.function("denoiser", denoiser, "(x, t)")
         dimensions = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         dimensions = tuple(_checks.integer("shape", n, at_least=1) for n in dimensions)
+        if math.prod(dimensions) > LARGEST:
+            raise ValueError(
+                f"shape must be of at most {LARGEST} elements, got {_checks.shown(shape)}"
+            )
         given = seeds if isinstance(seeds, range) else checked_seeds("seeds", seeds)
         if not isinstance(given, (range, tuple)) or not len(given):
             raise TypeError(
