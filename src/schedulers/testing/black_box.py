@@ -9,7 +9,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.analytic import Gaussian
-from schedulers.testing.models import exact
+from schedulers.testing.models import exact, level
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -79,7 +79,10 @@ def black_box_law(
     levels = _checks.vector("sigmas", sigmas)
     _checks.choice("precision", precision, ("float64", "float32"))
     shape, size = data.event_shape, int(np.prod(data.event_shape))
-    denoiser = exact(data)
+    posterior, first = exact(data), float(levels[0])
+
+    def denoiser(y: Any, s: Any) -> Any:
+        return posterior(y, level(s, first))
 
     def call(start: Floats, noise: Callable[[Any], Any]) -> Floats:
         x = start.reshape(len(start), *shape)
