@@ -26,9 +26,9 @@ DOUBLINGS = 2
 FLOOR = 1e-10
 # Orders are whole numbers. An estimate may be off by some of this where the leading term of the
 # error is small, and the next one not yet smaller.
-ORDER_SLACK = 0.25
+SLACK = 0.25
 # An order that moves by less from one doubling to the next has settled.
-STILL = 0.03
+STILL = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,28 +55,31 @@ class Errors:
         """Whether the order moves less from one number of steps to the next, or hardly at all.
 
         Near its limit an order moves half as far with every doubling. Where it moves further each
-        time, a term of another order is only beginning to show.
+        time, a term of another order is only beginning to show; and just after a leap, as where two
+        terms cancel, it says nothing yet.
         """
         moves = [abs(after - before) for before, after in pairwise(self.orders)]
-        if not moves or moves[-1] <= STILL:
+        if not moves:
             return True
-        return moves[-1] <= ORDER_SLACK and (len(moves) < 2 or moves[-1] <= moves[-2])
+        *_, before, last = math.inf, *moves
+        leapt = len(moves) > 1 and before > 2.0 * SLACK
+        return last <= SLACK and last <= max(STILL, before) and not leapt
 
     @property
     def order(self) -> float:
-        """The order that they tend to; if it has not settled, the lower of the latest two."""
+        """The order that they tend to; if it has not settled, and falls, the latest."""
         orders, clear = self.orders, self.clear
         if len(orders) == 1:
             return orders[0]
-        if not self.settled:
-            return min(orders[-2:])
+        if not self.settled and orders[-1] < orders[-2]:
+            return orders[-1]
         # An order is off by O(h): two of them make one that is off by O(h**2).
         ratio = clear[-1][0] / clear[-2][0]
         return orders[-1] + (orders[-1] - orders[-2]) / (ratio - 1.0)
 
     def clear_of(self, claimed: float) -> bool:
         """Whether more steps would tell no more."""
-        return self.settled or min(self.orders[-2:]) >= claimed + ORDER_SLACK
+        return self.settled or min(self.orders[-2:]) >= claimed + SLACK
 
     def __str__(self) -> str:
         pairs = zip(self.steps, self.errors, strict=True)
@@ -100,15 +103,20 @@ def measured(
     """Measure errors with more and more steps, until the order is clear.
 
     Which is where rounding begins, or, after the last of `counts`, where the order has settled or
-    is well above the one claimed. The numbers of steps are those that the grid gives, which need
-    not be those asked for.
+    is well above the one claimed, or where the grid gives no more. The numbers of steps are those
+    that the grid gives, which need not be those asked for.
     """
     steps: list[int] = []
     errors: list[float] = []
     for n in (*counts, *(counts[-1] * 2**k for k in range(1, DOUBLINGS + 1))):
         if n > counts[-1] and Errors(steps, errors, floor).clear_of(claimed):
             break
-        sigmas = grid(n)
+        try:
+            sigmas = grid(n)
+        except ValueError:
+            if n <= counts[-1]:
+                raise
+            break
         if steps and len(sigmas) - 1 < 1.5 * steps[-1]:
             continue
         steps.append(len(sigmas) - 1)
@@ -140,7 +148,7 @@ def expect_order(
     if len(found.clear) < 2:  # exact, or as good as that
         return
     expect(
-        found.order >= case.order - ORDER_SLACK,
+        found.order >= case.order - SLACK,
         f"errors that fall in order {case.order:g} to 0, the limit being {limit}",
         f"{found}, {where}",
         _look_at(case, found),
