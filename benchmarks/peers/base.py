@@ -33,11 +33,6 @@ def never_clean(steps: int) -> Any:
     return karras_sigmas(steps + 1, 0.3, 80.0)[:-1]
 
 
-def karras(steps: int) -> Any:
-    """The same grid from where a VP path of 1000 linear steps begins."""
-    return karras_sigmas(steps + 1, 0.4, 14.0)[:-1]
-
-
 class Stepped:
     """A scheduler that is stepped along timesteps of its own, at levels of a discrete VP path.
 

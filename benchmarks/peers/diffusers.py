@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+
 from peers.base import Peer, Stepped, peer
 
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
 from peers.base import Peer, peer
 
 # option text: (order, whether it draws noise, options)

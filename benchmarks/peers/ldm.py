@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+
 from peers.base import Peer, peer
 
 PACKAGE = "stable-diffusion-sdkit"
@@ -32,6 +33,7 @@ def ldm() -> Iterator[Peer]:
             *(PACKAGE, title, run, claimed),
             grid=grid(order if method == "multistep" else 1),
             any_sigmas=False,  # they are even in log sigma between two ends
+            precision="float32",  # of torch.linspace, for its levels
             min_steps=order if method == "multistep" else 1,
         )
 

@@ -7,7 +7,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from peers.base import Peer, Stepped, karras, never_clean, peer
+
+from peers.base import Peer, Stepped, never_clean, peer
 
 
 def smalldiffusion() -> Iterator[Peer]:
@@ -260,6 +261,10 @@ def monai() -> Iterator[Peer]:
 class RectifiedFlow(Monai):
     """MONAI's rectified flow, stepped as its docstring does, with `next_timestep`."""
 
+    def set_timesteps(self, scheduler: Any, steps: int) -> None:
+        """Tell it the number of steps, with the one from pure noise."""
+        super().set_timesteps(scheduler, steps + 1)
+
     def at(self, scheduler: Any, t: Any) -> float:
         """Karras sigma at a timestep, t / 1000 along the straight path."""
         time = float(t) / 1000.0
@@ -374,11 +379,3 @@ def diffusions() -> Iterator[Peer]:
         run = Diffusions(lambda make=make: make(betas=betas, clip_sample=False), **options)
         claims = {"grid": run.grid, "any_sigmas": False, "precision": "float32"}
         yield peer("diffusions", title, run, 1, stochastic=stochastic, **claims)
-
-
-def deepinv() -> Iterator[Peer]:
-    """Its solvers of the variance-exploding SDE, with alpha for how stochastic it is."""
-    yield from ()
-
-
-__all__ = ["karras"]
