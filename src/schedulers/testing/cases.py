@@ -38,7 +38,8 @@ class SamplerCase:
     sampler : callable
         ``sampler(denoiser, x, sigmas, noise)`` returns the sample at ``sigmas[-1]`` for the sample
         x at ``sigmas[0]``, in Karras's convention: x = x_0 + sigma eps, and ``denoiser(x, sigma)``
-        returns the denoised estimate. `sigmas` fall, and the last may be 0; ``noise(x)`` returns
+        returns the denoised estimate, for sigma a number, or an array of it for each sample.
+        `sigmas` fall, and the last may be 0; ``noise(x)`` returns
         fresh standard normal noise of x's shape and dtype.
     order : float
         The order of convergence, of the samples for a deterministic sampler and of their
@@ -49,8 +50,9 @@ class SamplerCase:
     stochastic : bool
         Whether it draws noise.
     grid : callable, optional
-        ``grid(steps)`` returns the sigmas that it is run on, steps + 1 of them. By default it is
-        run on uneven random ones, and on Karras's for its order.
+        ``grid(steps)`` returns the sigmas that it is run on, steps + 1 of them, or as near to that
+        as it has. By default it is run on uneven random ones, and on Karras's and evenly spaced
+        logarithms for its order.
     any_sigmas : bool
         Whether it takes any sigmas; if not, those of `grid` alone.
     sigma_min, sigma_max : float
