@@ -169,6 +169,16 @@ explain(
 )
 explain(
     "diffusers",
+    "^UniPC.*float64",
+    (set(ANY) | {"check_levels"}) - {"check_shapes"},
+    fault(
+        "`rks.append(torch.ones((), device=device))` (scheduling_unipc_multistep.py) has PyTorch's "
+        "default dtype, and `b`, of `sigmas`, float32: `torch.linalg.solve(R, b)` (lines 940 and "
+        "1078) refuses the two, so that with another default there is no run"
+    ),
+)
+explain(
+    "diffusers",
     "^UniPC",
     SHAPES,
     Cause(
