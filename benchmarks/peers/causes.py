@@ -210,6 +210,28 @@ explain(
 )
 explain(
     "diffusers",
+    "^SASolverScheduler, noise_prediction|sde-dpmsolver,",
+    ("check_point_mass_variance",),
+    Cause(
+        CONVENTIONS,
+        "by its formula: the noise estimate is frozen over a step in which fresh noise replaces "
+        "part of it. With tau = 1, at a point, the sample is multiplied by 2 s'/s - 1 and "
+        "s**2 - s'**2 is added, a variance of s'**2 + 2 (s - s')**2. The form by data prediction "
+        "is exact there",
+    ),
+)
+explain(
+    "diffusers",
+    "^FlowMatchHeun.*shift=3",
+    ORDERS,
+    Cause(
+        CONVENTIONS,
+        "the last level above 0.4 moves with the number of steps, and after two doublings "
+        "float32's rounding is reached",
+    ),
+)
+explain(
+    "diffusers",
     "(leading|linspace|trailing|float64 by default|_prediction|sample)$",
     ORDERS,
     Cause(

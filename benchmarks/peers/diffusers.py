@@ -19,6 +19,7 @@ Kind = tuple[float, bool, str, dict[str, Any]]
 
 def multistep() -> Iterator[tuple[str, Kind]]:
     """DPM-Solver's options, at every spacing the usual ones, and the others at Karras's."""
+    above_0 = {"final_sigmas_type": "sigma_min"}  # which noise prediction asks for
     name = "DPMSolverMultistepScheduler"
     yield name, (2, False, "sigmas", {})
     for order, solver, algorithm in product(
@@ -30,6 +31,8 @@ def multistep() -> Iterator[tuple[str, Kind]]:
         if (order == 1 and solver == "heun") or (sde and order == 3):
             continue  # the same again; not offered
         options = {"solver_order": order, "solver_type": solver, "algorithm_type": algorithm}
+        if "++" not in algorithm:
+            options |= above_0
         claimed = 1 if sde else min(order, 2)
         yield (
             f"{name}, {algorithm}, {solver}, order {order}, karras",
@@ -47,6 +50,8 @@ def multistep() -> Iterator[tuple[str, Kind]]:
         if (order == 1 and solver == "heun") or (sde and order == 3):
             continue
         options = {"solver_order": order, "solver_type": solver, "algorithm_type": algorithm}
+        if "++" not in algorithm:
+            options |= above_0
         yield (
             f"DPMSolverSinglestepScheduler, {algorithm}, {solver}, order {order}, karras",
             (
@@ -126,14 +131,6 @@ KINDS: dict[str, Kind] = {
     "FlowMatchEulerDiscreteScheduler, shift=3": (1, False, "flow", {"shift": 3.0}),
     "FlowMatchHeunDiscreteScheduler": (2, False, "flow", {}),
     "FlowMatchHeunDiscreteScheduler, shift=3": (2, False, "flow", {"shift": 3.0}),
-    "DPMSolverMultistepScheduler, flow": (
-        *(2, False, "flow"),
-        {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 1.0},
-    ),
-    "UniPCMultistepScheduler, flow": (
-        *(2, False, "flow"),
-        {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 1.0},
-    ),
     **dict(multistep()),
 }
 # Prediction types other than epsilon, and float64 as PyTorch's default: one spacing of each class.

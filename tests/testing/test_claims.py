@@ -116,6 +116,12 @@ def test_an_order_that_still_moves_is_said_to(orders, settled, order):
     assert ("which have not yet settled at 320 steps" in str(errors)) != settled
 
 
+def test_where_rounding_comes_first_the_order_is_that_of_the_way_there():
+    errors = Errors([20, 40, 80, 160], [5.04e-3, 4.55e-4, 2.75e-4, 8.58e-5], 1.2e-4)
+    assert not errors.settled
+    assert errors.order == pytest.approx(np.log2(5.04e-3 / 8.58e-5) / 3.0)
+
+
 def test_orders_are_those_of_the_numbers_of_steps_that_a_grid_gives():
     def rounded(steps):  # as many as there are training levels between two ends
         return np.geomspace(3.0, 0.5, 1 + round(0.4 * steps) + steps % 7)

@@ -67,12 +67,19 @@ class Errors:
 
     @property
     def order(self) -> float:
-        """The order that they tend to; if it has not settled, and falls, the latest."""
+        """The order that they tend to, as far as it can be seen.
+
+        If it has not settled, and falls: the latest; or, where they came to rounding, the mean on
+        the way there.
+        """
         orders, clear = self.orders, self.clear
         if len(orders) == 1:
             return orders[0]
         if not self.settled and orders[-1] < orders[-2]:
-            return orders[-1]
+            if self.errors[-1] >= self.floor:
+                return orders[-1]
+            (n, first), (m, last) = clear[0], (self.steps[-1], max(self.errors[-1], 1e-300))
+            return math.log(first / last) / math.log(m / n)
         # An order is off by O(h): two of them make one that is off by O(h**2).
         ratio = clear[-1][0] / clear[-2][0]
         return orders[-1] + (orders[-1] - orders[-2]) / (ratio - 1.0)
