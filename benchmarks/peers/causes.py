@@ -222,16 +222,6 @@ explain(
 )
 explain(
     "diffusers",
-    "^FlowMatchHeun.*shift=3",
-    ORDERS,
-    Cause(
-        CONVENTIONS,
-        "the last level above 0.4 moves with the number of steps, and after two doublings "
-        "float32's rounding is reached",
-    ),
-)
-explain(
-    "diffusers",
     "(leading|linspace|trailing|float64 by default|_prediction|sample)$",
     ORDERS,
     Cause(
@@ -354,16 +344,6 @@ explain(
     fault(
         "`max_timestep = num_train_timesteps - 1 + offset` (solver.py, lines 187 and 198) with "
         "DDIM's default offset of 1 is timestep 1000, beyond the 1000 factors"
-    ),
-)
-explain(
-    "refiners",
-    "^DPMSolver|^Euler|^DDIM",
-    ORDERS,
-    Cause(
-        CONVENTIONS,
-        "the first and last levels of this spacing are rounded to training timesteps and so move "
-        "with the number of steps, and after three doublings float32 is all that is left",
     ),
 )
 explain(
