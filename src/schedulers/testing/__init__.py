@@ -44,6 +44,7 @@ from schedulers.testing.checks import (
     parametrize_with_checks,
 )
 from schedulers.testing.failures import Check, CheckFailed, ChecksFailed
+from schedulers.testing.from_torch import from_torch
 from schedulers.testing.scheduler_cases import SchedulerCase, as_sampler, scheduler_case
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "check_sampler",
     "check_scheduler",
     "checks_for",
+    "from_torch",
     "parametrize_with_checks",
     "scheduler_case",
 ]

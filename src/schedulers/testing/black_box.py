@@ -9,7 +9,7 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.analytic import Gaussian
-from schedulers.testing.models import exact
+from schedulers.testing.models import exact, level
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -82,7 +82,10 @@ def black_box_law(
         raise ValueError(f"sigmas must be 0 or from 1e-150 to 1e150, got {_checks.shown(sigmas)}")
     _checks.choice("precision", precision, ("float64", "float32"))
     shape, size = data.event_shape, int(np.prod(data.event_shape))
-    denoiser = exact(data)
+    posterior, first = exact(data), float(levels[0])
+
+    def denoiser(y: Any, s: Any) -> Any:
+        return posterior(y, level(s, first))
 
     def call(start: Floats, noise: Callable[[Any], Any]) -> Floats:
         x = start.reshape(len(start), *shape)

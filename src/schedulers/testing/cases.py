@@ -12,7 +12,8 @@ import numpy as np
 
 from schedulers import _checks
 from schedulers.grids import karras_sigmas
-from schedulers.testing.failures import CheckFailed, expect
+from schedulers.testing.failures import CheckFailed, expect, shown
+from schedulers.testing.models import level
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -37,7 +38,8 @@ class SamplerCase:
     sampler : callable
         ``sampler(denoiser, x, sigmas, noise)`` returns the sample at ``sigmas[-1]`` for the sample
         x at ``sigmas[0]``, in Karras's convention: x = x_0 + sigma eps, and ``denoiser(x, sigma)``
-        returns the denoised estimate. `sigmas` fall, and the last may be 0; ``noise(x)`` returns
+        returns the denoised estimate, for sigma a number, or an array of it for each sample.
+        `sigmas` fall, and the last may be 0; ``noise(x)`` returns
         fresh standard normal noise of x's shape and dtype.
     order : float
         The order of convergence, of the samples for a deterministic sampler and of their
@@ -48,8 +50,9 @@ class SamplerCase:
     stochastic : bool
         Whether it draws noise.
     grid : callable, optional
-        ``grid(steps)`` returns the sigmas that it is run on, steps + 1 of them. By default it is
-        run on uneven random ones, and on Karras's for its order.
+        ``grid(steps)`` returns the sigmas that it is run on, steps + 1 of them, or as near to that
+        as it has. By default it is run on uneven random ones, and on Karras's and evenly spaced
+        logarithms for its order.
     any_sigmas : bool
         Whether it takes any sigmas; if not, those of `grid` alone.
     sigma_min, sigma_max : float
@@ -59,6 +62,17 @@ class SamplerCase:
     precision : str
         The dtype that it keeps its levels and weights in, where that is not float64: "float32" for
         one that computes them in that, whatever x is. Rounding is then that dtype's.
+    uses_time : bool
+        Whether it works in the model's time, which other units of the data and other coordinates
+        change: `check_scale` and `check_coordinates` do not apply.
+    tolerance : float
+        How far off its samples may be, in units of their size, where it chooses its own steps to
+        that end. Its order and its levels are then its own affair: its error is held to this.
+    s_noise : float
+        The standard deviation of the noise that it adds, in units of what the path asks for.
+    reused_output : bool
+        Whether it copies what it keeps, so that the denoiser may return one array every time,
+        overwritten, as compiled networks do.
     seed : int
         Of all that is random in the checks.
     name : str
@@ -81,6 +95,10 @@ class SamplerCase:
     sigma_max: float = 80.0
     min_steps: int = 1
     precision: str = "float64"
+    uses_time: bool = False
+    tolerance: float = 0.0
+    s_noise: float = 1.0
+    reused_output: bool = False
     seed: int = 0
     name: str = ""
 
@@ -99,6 +117,10 @@ class SamplerCase:
         _checks.settle(self, "sigma_max", above=self.sigma_min)
         _checks.integer("min_steps", self.min_steps, at_least=1)
         _checks.choice("precision", self.precision, ("float64", "float32"))
+        _checks.boolean("uses_time", self.uses_time)
+        _checks.settle(self, "tolerance", at_least=0.0)
+        _checks.settle(self, "s_noise", above=0.0)
+        _checks.boolean("reused_output", self.reused_output)
         _checks.integer("seed", self.seed, at_least=0)
 
     @property
@@ -122,7 +144,7 @@ class SamplerCase:
         if steps is None:
             steps = int(rng.integers(self.min_steps, self.min_steps + 8))
         if self.grid is not None:
-            return np.asarray(self.grid(steps), np.float64)
+            return self._given(steps)
         gaps = rng.uniform(0.1, 1.0, steps)
         logs = np.concatenate([[0.0], np.cumsum(gaps)]) / gaps.sum()
         sigmas = self.sigma_max * (self.sigma_min / self.sigma_max) ** logs
@@ -133,9 +155,34 @@ class SamplerCase:
     def fine_sigmas(self, steps: int) -> Floats:
         """Levels for the order of convergence; if not the grid's, they end well above 0."""
         if self.grid is not None:
-            return np.asarray(self.grid(steps), np.float64)
+            return self._given(steps)
         low = max(self.sigma_min, self.sigma_max / 200.0)
         return np.asarray(karras_sigmas(steps + 1, low, self.sigma_max)[:-1])
+
+    def middle_sigmas(self, steps: int) -> Floats:
+        """Likewise from a level at which the first steps' errors are as large as the others'."""
+        if self.grid is not None:
+            return self._given(steps)
+        low = max(self.sigma_min, self.sigma_max / 200.0)
+        return np.geomspace(low * (self.sigma_max / low) ** 0.4, low, steps + 1)
+
+    def _given(self, steps: int) -> Floats:
+        """The grid's levels, of which there may be other than ``steps + 1``."""
+        assert self.grid is not None
+        sigmas = _checks.vector(f"grid({steps})", self.grid(steps))
+        _checks.decreasing(f"grid({steps})", sigmas)
+        if len(sigmas) < 2 or sigmas[-1] < 0.0:
+            raise ValueError(
+                f"grid({steps}) must be at least two levels, none of them below 0, "
+                f"got {shown(sigmas)}"
+            )
+        return sigmas.copy()
+
+    def with_noise_of_the_path(self) -> Sampler:
+        """The sampler with `s_noise` undone: the noise that it is handed is as much smaller."""
+        return lambda denoiser, x, sigmas, noise: self.sampler(
+            denoiser, x, sigmas, lambda like: (noise(like) / self.s_noise).astype(like.dtype)
+        )
 
     def uneven_sigmas(self, steps: int) -> Floats:
         """Levels for the order of convergence, every third one of a finer grid left out."""
@@ -145,12 +192,12 @@ class SamplerCase:
     def run(self, denoiser: Denoiser, x: Any, sigmas: Floats, noise: Noise | None = None) -> Any:
         """Call the sampler, watching what it hands to the denoiser and what it returns."""
         noise = noise or Normal(self.rng("noise"))
-        got = self.sampler(_watched(denoiser, x), x, sigmas, noise)
+        got = self.sampler(_watched(denoiser, x, float(sigmas[0])), x, sigmas, noise)
         expect(
             isinstance(got, np.ndarray) and got.shape == x.shape,
             f"an array of x's shape, {x.shape}",
             f"{type(got).__name__} of shape {np.shape(got)}",
-            "what the sampler returns",
+            _foreign(got) or "what the sampler returns",
         )
         expect(
             np.isfinite(got).all(),
@@ -160,11 +207,36 @@ class SamplerCase:
         )
         return got
 
+    def bounded(
+        self,
+        denoiser: Denoiser,
+        x: Any,
+        sigmas: Floats,
+        noise: Noise | None = None,
+        unit: float = EPS,
+    ) -> tuple[Any, float]:
+        """Run it, and bound what is in its samples of rounding, and of the `tolerance` claimed.
+
+        Beside each sample runs another with the same noise and a `disturbed` denoiser, which shows
+        the run's condition.
+        """
+        n, off = len(x), disturbed(denoiser, self.rng("rounding"))
+        draw = noise or Normal(self.rng("noise"))
+
+        def beside(y: Any, s: float) -> Any:
+            return np.concatenate([denoiser(y[:n], s), off(y[n:], s)])
+
+        def twice(like: Any) -> Any:
+            return np.concatenate([draw(like[:n])] * 2) if len(like) == 2 * n else draw(like)
+
+        both = self.run(beside, np.concatenate([x, x]), sigmas, twice)
+        plain = both[:n]
+        bound = rounding(plain, both[n:], len(sigmas), max(unit, self.unit))
+        return plain, bound + self.tolerance * float(np.abs(plain).max(initial=0.0))
+
     def rounding(self, denoiser: Denoiser, x: Any, sigmas: Floats, unit: float = EPS) -> float:
-        """Bound of what rounding does to a run's samples, from its condition; see `disturbed`."""
-        plain = self.run(denoiser, x, sigmas)
-        moved = self.run(disturbed(denoiser, self.rng("rounding")), x, sigmas)
-        return rounding(plain, moved, len(sigmas), max(unit, self.unit))
+        """Bound what is in a run's samples of rounding, and of the `tolerance` claimed."""
+        return self.bounded(denoiser, x, sigmas, None, unit)[1]
 
 
 def disturbed(denoiser: Denoiser, rng: np.random.Generator) -> Denoiser:
@@ -218,23 +290,31 @@ def zeros(like: Any) -> Any:
     return np.zeros(like.shape, like.dtype)
 
 
-def _watched(denoiser: Denoiser, x: Any) -> Denoiser:
-    """Refuse what no denoiser can be asked."""
+def _watched(denoiser: Denoiser, x: Any, first: float) -> Denoiser:
+    """Refuse what no denoiser can be asked; a sigma for each sample is taken, if they are one."""
 
-    def watched(y: Any, s: float) -> Any:
-        level = float(s) if np.ndim(s) == 0 else math.nan
-        if not 0.0 < level < math.inf:
+    def watched(y: Any, s: Any) -> Any:
+        told = level(s, first)
+        if not 0.0 < told < math.inf:
             raise CheckFailed(
-                "the denoiser to be called at a finite sigma above 0, a number",
-                f"a call at sigma={s}",
+                "the denoiser to be called at a finite sigma above 0: a number, or the same number "
+                "for each sample",
+                f"a call at sigma={_checks.shown(s)}",
                 "the step that ends clean, which has no evaluation at its end",
             )
         if not isinstance(y, np.ndarray) or y.shape != x.shape:
             raise CheckFailed(
                 f"the denoiser to be called with an array of x's shape, {x.shape}",
                 f"{type(y).__name__} of shape {np.shape(y)}",
-                "what is handed to the denoiser",
+                _foreign(y) or "what is handed to the denoiser",
             )
-        return denoiser(y, level)
+        return denoiser(y, told)
 
     return watched
+
+
+def _foreign(value: Any) -> str:
+    """A hint for arrays of another library."""
+    if isinstance(value, np.ndarray):
+        return ""
+    return "`from_torch`, which takes samplers of PyTorch's tensors"

@@ -48,9 +48,10 @@ class CheckFailed(AssertionError):  # noqa: N818
         return self
 
     def __str__(self) -> str:
+        # pytest's summary shows the first line: what came is in it.
         return "\n".join(
             [
-                f"{self.check or 'the check'}, of {self.subject or 'a sampler'}",
+                f"{self.check or 'the check'}, of {self.subject or 'a sampler'}: {self.got}",
                 f"    law:      {self.law}",
                 f"    expected: {self.expected}",
                 f"    got:      {self.got}",
@@ -77,8 +78,12 @@ class ChecksFailed(AssertionError):  # noqa: N818
         self.failures = tuple(failures)
 
     def __str__(self) -> str:
-        n = len(self.failures)
-        return "\n\n".join([f"{n} check{'s' * (n > 1)} failed", *map(str, self.failures)])
+        n, names = len(self.failures), ", ".join(failure.check for failure in self.failures)
+        return "\n\n".join([f"{n} check{'s' * (n > 1)} failed: {names}", *map(str, self.failures)])
+
+
+# Errors are shown by the names that they are imported by.
+CheckFailed.__module__ = ChecksFailed.__module__ = "schedulers.testing"
 
 
 class Check:

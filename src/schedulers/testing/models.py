@@ -35,6 +35,17 @@ def nonlinear(y: Any, s: float) -> Any:
     return (y + 0.3) / (1.0 + 0.5 * y * y + 0.25 * s)
 
 
+def level(s: Any, first: float) -> float:
+    """The one sigma that is told; NaN if samples are told several; of no samples, the first."""
+    try:
+        told = np.asarray(s, np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        return math.nan
+    if told.size == 0:
+        return first
+    return float(told[0]) if np.all(told == told[0]) else math.nan
+
+
 class Mixture:
     """Two normal distributions of equal weight on the line: data that is not Gaussian.
 

@@ -66,10 +66,14 @@ def scheduler_case(
     order: float = 1.0,
     uneven_order: float = 1.0,
     grid: Grid | None = None,
+    uses_time: bool = False,
     seed: int = 0,
     name: str = "",
 ) -> SchedulerCase:
-    """Make a case of a scheduler."""
+    """Make a case of a scheduler; what is claimed is as for `SamplerCase`.
+
+    Its `s_noise`, if it has one, is what the case claims; and that it copies what it keeps.
+    """
     if not isinstance(scheduler, Scheduler):
         raise TypeError(f"scheduler must be a Scheduler, got {_checks.shown(scheduler)}")
     if scheduler.threshold is not None:
@@ -83,6 +87,9 @@ def scheduler_case(
         grid=grid,
         sigma_min=low,
         sigma_max=high,
+        uses_time=uses_time,
+        s_noise=getattr(scheduler, "s_noise", 1.0),
+        reused_output=True,
         seed=seed,
         name=name,
         scheduler=scheduler,

@@ -11,7 +11,6 @@ from schedulers.testing import parametrize_with_checks, scheduler_case
 
 UNITS = "its variance is that of data of variance 1"
 BOUNDS = "s_tmin and s_tmax have the unit of sigma"
-INFLATED = "s_noise adds more than the path has"
 DISTILLED = (
     "it is for consistency models: it replaces as much noise in a short step as in a long one"
 )
@@ -29,18 +28,12 @@ def heeds_steps(name):
 EXPECTED_FAILURES = {
     "DDPM-large": {"check_scale": UNITS, "check_point_mass_variance": UNITS},
     "DDIM-sigma": {"check_marginals": "it replaces as much noise in a short step as in a long one"},
-    "EulerAncestral.6": {"check_point_mass_variance": INFLATED, "check_marginals": INFLATED},
-    "Euler-churn": {"check_scale": BOUNDS, "check_point_mass_variance": INFLATED},
+    "Euler-churn": {"check_scale": BOUNDS},
     "Heun-churn": {"check_scale": BOUNDS},
     "ERSDE3": {"check_scale": "the paper's phi(sigma) has the unit of sigma"},
     "FlowAncestral": {"check_scale": FLOW_TIME},
     "LCM": {"check_marginals": DISTILLED},
-    "TCD": {
-        "check_marginals": DISTILLED,
-        "check_scale": "1 - gamma is a part of the model's time",
-        "check_coordinates": "and that time is another one on another schedule",
-    },
-    "TCD ve": {"check_marginals": DISTILLED},  # whose time is sigma
+    "TCD": {"check_marginals": DISTILLED},
     "Restart": {
         "check_scale": "t_min and t_max have the unit of sigma",
         "check_marginals": "the number of steps down an interval stays as it is",
@@ -68,6 +61,7 @@ def cases():
                 make(SCHEDULES[schedule], prediction_type=prediction),
                 order=order(name),
                 uneven_order=order(name) if heeds_steps(name) else 1,
+                uses_time=name == "TCD",  # 1 - gamma is a part of it
                 name=f"{name} {schedule} {prediction}",
             )
     for name, full in (("PLMS3-heun", 3), ("PLMS3-runge_kutta", 3), ("PLMS4-runge_kutta", 4)):

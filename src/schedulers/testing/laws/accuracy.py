@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +11,8 @@ import numpy as np
 from schedulers.analytic import Gaussian
 from schedulers.testing.black_box import black_box_law
 from schedulers.testing.cases import zeros
-from schedulers.testing.failures import Check, expect, expect_close, shown
+from schedulers.testing.failures import Check, expect_close, shown
+from schedulers.testing.laws.orders import STEPS, expect_order
 from schedulers.testing.models import VE, Mixture, exact
 
 if TYPE_CHECKING:
@@ -23,12 +22,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-STEPS = (20, 40, 80, 160, 320)
-# Below this, in units of the samples, rounding has a part of more than 1e-3 in an error.
-FLOOR = 1e-10
-# Orders are whole numbers. An estimate may be off by some of this where the leading term of the
-# error is small, and the next one not yet smaller.
-ORDER_SLACK = 0.25
+# Numbers of steps at which what holds in a few steps must hold as well.
+LONG = (33, 150)
 
 
 @Check
@@ -42,24 +37,19 @@ def check_point_mass(case: SamplerCase) -> None:
     """
     rng = case.rng("point")
     look_at = "the weights of D (their sum is 1) and of the noise estimates (it is the next sigma)"
-    for steps in range(case.min_steps, case.min_steps + 8):
-        sigmas = case.sigmas(rng, steps)
+    for steps in (*range(case.min_steps, case.min_steps + 8), *LONG):
+        # The end that says most: of noise that is still added, or of what is left of the start's.
+        sigmas = case.sigmas(rng, steps, clean=case.stochastic if steps in LONG else None)
         point, eps = rng.normal(size=4), rng.normal(size=(2, 4))
         x, model = point + sigmas[0] * eps, exact(Gaussian(point, 0.0))
         where = f"in {steps} step{'s' * (steps > 1)} of {shown(sigmas)}"
-        tolerance = case.rounding(model, x, sigmas)
+        got, tolerance = case.bounded(model, x, sigmas)
         if not case.stochastic:
-            got = case.run(model, x, sigmas)
             what = "the point plus the last sigma times the noise of the start"
             expected = point + sigmas[-1] * eps
             expect_close(got, expected, tolerance, what=what, where=where, look_at=look_at)
             continue
-        start = np.broadcast_to(point, x.shape).copy()
-        got = case.run(model, start, sigmas, zeros)
-        what = "from the point itself and with no noise, the point"
-        expect_close(got, point, tolerance, what=what, where=where, look_at=look_at)
         if sigmas[-1] == 0.0:
-            got = case.run(model, x, sigmas)
             expect_close(
                 got,
                 point,
@@ -68,6 +58,10 @@ def check_point_mass(case: SamplerCase) -> None:
                 where=where,
                 look_at="the last step, to sigma = 0, which adds no noise and has no weight of e",
             )
+        start = np.broadcast_to(point, x.shape).copy()
+        got = case.run(model, start, sigmas, zeros)
+        what = "from the point itself and with no noise, the point"
+        expect_close(got, point, tolerance, what=what, where=where, look_at=look_at)
 
 
 @Check
@@ -80,10 +74,10 @@ def check_point_mass_variance(case: SamplerCase) -> None:
     fresh.
     """
     rng = case.rng("point variance")
-    for steps in range(case.min_steps, case.min_steps + 6):
+    for steps in (*range(case.min_steps, case.min_steps + 6), *LONG):
         sigmas = case.sigmas(rng, steps, clean=False)
         data, s = Gaussian([0.7], 0.0), float(sigmas[-1])
-        law = black_box_law(case.sampler, data, sigmas, precision=case.precision)
+        law = black_box_law(case.with_noise_of_the_path(), data, sigmas, precision=case.precision)
         off = case.rounding(exact(data), np.full((16, 1), float(sigmas[0])), sigmas)
         expect_close(
             law.cov,
@@ -100,10 +94,10 @@ def check_point_mass_variance(case: SamplerCase) -> None:
 def check_order(case: SamplerCase) -> None:
     """On Gaussian data, samples converge to the exact probability flow in the order claimed.
 
-    The flow of a Gaussian is known in closed form (`Gaussian.flow`). The error at 20 to 320 steps
-    must fall as steps**-order. An order of 0 means another limit: a wrong equation. One below the
-    claim means a wrong higher-order term: its weights, the estimates that they go with, or the
-    levels at which the model was evaluated.
+    The flow of a Gaussian is known in closed form (`Gaussian.flow`). The error at 20 to 320 steps,
+    and at more where the order still moves, must fall as steps**-order. An order of 0 means another
+    limit: a wrong equation. One below the claim means a wrong higher-order term: its weights, the
+    estimates that they go with, or the levels at which the model was evaluated.
     """
     rng = case.rng("order")
     root = rng.normal(size=(5, 5)) * np.array([0.2, 0.5, 1.0, 2.0, 4.0])
@@ -112,10 +106,9 @@ def check_order(case: SamplerCase) -> None:
 
     def error(sigmas: Floats) -> float:
         x = data.mean + noise * math.hypot(1.0, sigmas[0])
-        got = case.run(exact(data), x, sigmas)
-        return _rms(got - _limit(data, x, sigmas))
+        return _off(case.run(exact(data), x, sigmas), _limit(data, x, sigmas))
 
-    _expect_order(case, error, "the exact probability flow of a Gaussian")
+    expect_order(case, error, "the exact probability flow of a Gaussian", case.fine_sigmas)
 
 
 @Check
@@ -123,8 +116,9 @@ def check_order_nonlinear(case: SamplerCase) -> None:
     """On data that is not Gaussian, too, samples converge to the exact flow in the order claimed.
 
     On a line the flow keeps the distribution function, F'(x') = F(x), here of a mixture of two
-    normal distributions. A failure where `check_order` passes means a method that is of its order
-    for linear equations alone.
+    normal distributions. The run begins in the middle, where its first steps make errors as large
+    as the others'. A failure where `check_order` passes means a method that is of its order for
+    linear equations alone, or first steps of a lower order.
     """
     data, rng = Mixture(), case.rng("nonlinear")
     starts = rng.uniform(-1.5, 1.5, 6)
@@ -132,9 +126,9 @@ def check_order_nonlinear(case: SamplerCase) -> None:
     def error(sigmas: Floats) -> float:
         x = starts * math.hypot(1.0, sigmas[0])
         got = case.run(data.denoiser, x[:, None], sigmas)[:, 0]
-        return _rms(got - _mixture_limit(data, x, sigmas))
+        return _off(got, _mixture_limit(data, x, sigmas))
 
-    _expect_order(case, error, "the exact probability flow of a mixture")
+    expect_order(case, error, "the exact probability flow of a mixture", case.middle_sigmas)
 
 
 @Check
@@ -151,11 +145,11 @@ def check_order_uneven(case: SamplerCase) -> None:
 
     def error(sigmas: Floats) -> float:
         x = data.mean + noise * math.hypot(1.0, sigmas[0])
-        return _rms(case.run(exact(data), x, sigmas) - _limit(data, x, sigmas))
+        return _off(case.run(exact(data), x, sigmas), _limit(data, x, sigmas))
 
     limit = "the exact probability flow of a Gaussian"
     uneven = replace(case, order=case.uneven_order)
-    _expect_order(uneven, error, limit, STEPS[:-1], case.uneven_sigmas)
+    expect_order(uneven, error, limit, case.uneven_sigmas, STEPS[:-1])
 
 
 @Check
@@ -171,10 +165,11 @@ def check_marginals(case: SamplerCase) -> None:
     basis, _ = np.linalg.qr(rng.normal(size=(2, 2)))
     mean = rng.normal(size=2)
     data = Gaussian(mean, (basis * variances) @ basis.T)
+    sampler = case.with_noise_of_the_path()
 
     def error(sigmas: Floats) -> float:
         start = Gaussian(mean, data.cov + sigmas[0] ** 2 * np.eye(2))
-        law = black_box_law(case.sampler, data, sigmas, initial=start, precision=case.precision)
+        law = black_box_law(sampler, data, sigmas, initial=start, precision=case.precision)
         clean = sigmas[-1] == 0.0
         total = variances + (sigmas[-2] if clean else sigmas[-1]) ** 2
         target = variances**2 / total if clean else total
@@ -182,7 +177,8 @@ def check_marginals(case: SamplerCase) -> None:
         off = scale.T @ law.cov @ scale - np.eye(2)
         return _rms(np.append(off, (law.mean - mean) @ scale))
 
-    _expect_order(case, error, "the distribution of the data at the last level", STEPS[:-1])
+    limit = "the distribution of the data at the last level"
+    expect_order(case, error, limit, case.fine_sigmas, STEPS[:-1])
 
 
 def _limit(data: Gaussian, x: Floats, sigmas: Floats) -> Floats:
@@ -200,47 +196,10 @@ def _mixture_limit(data: Mixture, x: Floats, sigmas: Floats) -> Floats:
     return np.asarray(data.denoiser(end, s) if clean else end)
 
 
+def _off(got: Floats, limit: Floats) -> float:
+    """How far off, in units of the samples."""
+    return _rms(got - limit) / _rms(limit)
+
+
 def _rms(values: Floats) -> float:
     return float(np.sqrt(np.mean(values**2)))
-
-
-def _expect_order(
-    case: SamplerCase,
-    error: Callable[[Floats], float],
-    limit: str,
-    counts: Sequence[int] = STEPS,
-    grid: Callable[[int], Floats] | None = None,
-) -> None:
-    """Measure the order from the finest errors that rounding has no part in."""
-    grid = grid or case.fine_sigmas
-    steps, errors = [], []
-    floor = max(FLOOR, 1e3 * case.unit)
-    for n in counts:
-        steps.append(n)
-        errors.append(error(grid(n)))
-        if errors[-1] < floor:
-            break
-    clear = [e for e in errors if e >= floor]
-    if len(clear) < 2:  # exact, or as good as that
-        return
-    orders = [math.log2(coarse / fine) for coarse, fine in pairwise(clear)]
-    # An estimate is off by O(h): two of them make one that is off by O(h**2).
-    order = 2.0 * orders[-1] - orders[-2] if len(orders) > 1 else orders[-1]
-    table = ", ".join(f"{e:.2e} at {n}" for n, e in zip(steps, errors, strict=True))
-    wrong_limit = order < 0.5
-    expect(
-        order >= case.order - ORDER_SLACK,
-        f"errors that fall in order {case.order:g} to 0, the limit being {limit}",
-        f"order {order:.2f}: errors {table} steps, on {shown(grid(STEPS[0]))}",
-        (
-            "the update itself, which leads elsewhere in small steps: signs, factors, "
-            + (
-                "the weight of fresh noise, noise drawn twice or not at all"
-                if case.stochastic
-                else "which sigma goes where, noise that is added"
-            )
-            if wrong_limit
-            else "the terms beyond first order: their weights, which earlier estimate each goes "
-            "with, and the first steps, for which there are none"
-        ),
-    )

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def check_steps(case: SamplerCase) -> None:
     """A run may have any number of steps.
 
-    One step, two, and sixty all end, with finite samples. A failure with few steps means that
-    more earlier estimates were taken for granted than there are.
+    One step, two, and up to ten all end, with finite samples. A failure means that more earlier
+    estimates were taken for granted than there are.
     """
     rng = case.rng("steps")
-    for steps in (*range(case.min_steps, case.min_steps + 10), 60):
+    for steps in range(case.min_steps, case.min_steps + 10):
         sigmas = case.sigmas(rng, steps)
         case.run(nonlinear, sigmas[0] * rng.normal(size=(2, 3)), sigmas)
 

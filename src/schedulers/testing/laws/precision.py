@@ -80,13 +80,19 @@ def check_float32(case: SamplerCase) -> None:
 def check_untouched(case: SamplerCase) -> None:
     """The sampler writes to no array of its caller: x, sigmas, what denoiser and `noise` returned.
 
-    A failure means an operation in place, such as ``x += ...``, on an array that is not the
-    sampler's own.
+    Of float64 and float32, and of any number of axes. A failure means an operation in place, such
+    as ``x += ...``, on an array that is not the sampler's own.
     """
     rng = case.rng("untouched")
-    sigmas = case.sigmas(rng, case.min_steps + 4)
-    x = sigmas[0] * rng.normal(size=(3, 2))
-    kept: list[tuple[str, Floats, Floats]] = [("x", x, x.copy()), ("sigmas", sigmas, sigmas.copy())]
+    given = case.sigmas(rng, case.min_steps + 4)
+    for shape in ((3, 2), (2, 3, 4), (2, 3, 4, 4)):
+        for dtype in (np.float64, np.float32):
+            x = (given[0] * rng.normal(size=shape)).astype(dtype)
+            _expect_untouched(case, x, given.copy())
+
+
+def _expect_untouched(case: SamplerCase, x: Any, sigmas: Floats) -> None:
+    kept: list[tuple[str, Any, Any]] = [("x", x, x.copy()), ("sigmas", sigmas, sigmas.copy())]
 
     def model(y: Any, s: float) -> Any:
         out = nonlinear(y, s)
@@ -106,6 +112,33 @@ def check_untouched(case: SamplerCase) -> None:
             array,
             before,
             what=f"{name} left as it was",
-            where=f"after {shown(kept[1][2])}",
+            where=f"with samples of {x.dtype} and shape {x.shape}, after {shown(kept[1][2])}",
             look_at="operations in place (+=, *=, out=) on it, or on an array that is it",
         )
+
+
+@Check
+def check_reused_output(case: SamplerCase) -> None:
+    """A denoiser may return one array every time, and overwrite it at its next call.
+
+    Compiled networks do, and the law is tested where that is claimed (`reused_output`). A failure
+    means an estimate that is kept until after another call without a copy of it.
+    """
+    rng = case.rng("reused output")
+    sigmas = case.sigmas(rng, case.min_steps + 5)
+    x = sigmas[0] * rng.normal(size=(3, 2))
+    buffer = np.empty_like(x)
+
+    def model(y: Any, s: float) -> Any:
+        buffer[...] = nonlinear(y, s)
+        return buffer
+
+    got = case.run(model, x, sigmas)
+    buffer[...] = np.nan
+    expect_same(
+        got,
+        case.run(nonlinear, x, sigmas),
+        what="the samples of a denoiser that returns an array of its own every time",
+        where=f"for {shown(sigmas)}",
+        look_at="estimates that are kept for later steps, or returned, without a copy",
+    )

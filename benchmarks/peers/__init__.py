@@ -1,0 +1,1 @@
+"""Samplers of other packages, adapted to ``sampler(denoiser, x, sigmas, noise)``."""
