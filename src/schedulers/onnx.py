@@ -123,10 +123,27 @@ class OnnxDenoiser:
         given = {name: _condition(self._wanted[name], conditions[name]) for name in conditions}
         return {**self._conditions, **given}
 
-    def __call__(self, x: Array, t: float, **conditions: Any) -> Array:
+    def _times(self, t: Any, x: Array) -> Array:
+        """Return what the model is told: a time for each sample."""
+        if np.ndim(t) == 0:
+            return per_sample(self.time_scale * t, x, self._time.dtype)
+        times = self.time_scale * _checks.array("t", t)
+        if times.shape != x.shape[:1]:
+            raise ValueError(
+                f"t must be one time, or one for each of the {len(x)} samples, got {times.shape}"
+            )
+        if self._time.shape in ((), (1,)) and len(times) > 1:
+            raise ValueError("t must be one time for a model that is told one, got several")
+        told = times.astype(self._time.dtype)
+        if self._time.dtype.kind == "i" and not np.array_equal(told, times):
+            raise ValueError(f"t must be whole times for {self._time}, got {_checks.shown(t)}")
+        return told
+
+    def __call__(self, x: Array, t: Any, **conditions: Any) -> Array:
         """Return the model's first output for a sample and its time.
 
-        Conditions that are given here take the place of those that were given before.
+        `t` may also be an array with a time for each sample, as `Batch.t` is. Conditions that are
+        given here take the place of those that were given before.
         """
         arrays.check_floats("x", x)
         if not isinstance(x, np.ndarray):
@@ -139,7 +156,7 @@ class OnnxDenoiser:
                     f"got {value.shape[0]}"
                 )
             given[name] = np.broadcast_to(value, (len(x), *value.shape[1:]))
-        times = per_sample(self.time_scale * t, x, self._time.dtype)
+        times = self._times(t, x)
         of_one = self._time.shape in ((), (1,))
         given[self._time.name] = times[:1].reshape(self._time.shape) if of_one else times
         return _session(self.path, self.providers).run(None, given)[0]

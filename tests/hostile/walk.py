@@ -19,7 +19,8 @@ BASES = {"NoiseSchedule", "Scheduler", "Distribution", "Scales"}
 # Methods by which the conformance kit's checks ask a case what to run.
 CASE = (
     *("SamplerCase.rng", "SamplerCase.sigmas", "SamplerCase.fine_sigmas", "SamplerCase.run"),
-    *("SamplerCase.uneven_sigmas", "SamplerCase.rounding"),
+    *("SamplerCase.uneven_sigmas", "SamplerCase.rounding", "SamplerCase.middle_sigmas"),
+    *("SamplerCase.with_noise_of_the_path", "SamplerCase.bounded"),
     *("SchedulerCase.step_counts", "SchedulerCase.levels"),
 )
 LEFT_OUT = {
@@ -36,6 +37,7 @@ LEFT_OUT = {
         "needs onnxruntime and a file; tests/test_sample_command.py",
     ),
     **dict.fromkeys(("Factory()", "Factory.__call__"), "calls what make made"),
+    "from_torch": "needs PyTorch; tests/testing/test_claims.py",
     "Comparison.plot": "draws, with matplotlib",
 }
 

@@ -104,8 +104,7 @@ def whole(schedule: NoiseSchedule, steps: int, spacing: str | Spacing = "karras"
 
     Examples
     --------
-    >>> from difflib import get_close_matches
-    from functools import partial
+    >>> from functools import partial
     >>> from schedulers import DDIM, DiscreteSchedule, linear_betas
     >>> schedule = DiscreteSchedule(linear_betas(1000))
     >>> whole(schedule, 5, spacing="karras")

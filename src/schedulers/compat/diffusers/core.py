@@ -83,7 +83,9 @@ def from_config(config: Mapping[str, Any] | str | os.PathLike[str]) -> Scheduler
     Parameters
     ----------
     config : mapping, str or path
-        A dict, another scheduler's `config`, the file, or the folder that the file is in.
+        A dict, another scheduler's `config`, the file, or the folder that the file is in. Its class
+        may be DDPM's, DDIM's, PNDM's, Euler's, Euler ancestral's, Heun's, LMS', KDPM2's (both),
+        DPMSolverMultistep's, UniPC's, DEIS', LCM's, TCD's or FlowMatchEuler's.
 
     Returns
     -------
@@ -117,8 +119,9 @@ def from_config(config: Mapping[str, Any] | str | os.PathLike[str]) -> Scheduler
     name = processes.plain(config.get("_class_name"))
     if name not in _METHODS:
         raise ValueError(
-            f"config must have a _class_name of {', '.join(_METHODS)}, got {_checks.shown(name)}: "
-            f"make the scheduler by hand, with DiscreteSchedule.from_config(config) for betas"
+            f"config must have a _class_name of {', '.join([*_METHODS][:3])}, ..., got "
+            f"{_checks.shown(name)}: make another one by hand, with "
+            f"DiscreteSchedule.from_config(config) for betas"
         )
     kind, method = _METHODS[name]
     facade = kind.from_config(config)
