@@ -79,6 +79,7 @@ def test_every_loop_takes_a_path(name):
     np.testing.assert_array_equal(alone, expected[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [sc.EulerAncestral, sc.DDPM, lambda ve, **kw: sc.DDIM(ve, eta=1.0, **kw)]
 )

@@ -106,6 +106,7 @@ def test_in_karras_terms_every_schedule_and_prediction_is_inverted_alike(
     assert relative_error(inverted(one, prediction), inverted(other, other_prediction)) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", DETERMINISTIC)
 @given(schedules, sigma_grids(clean=True))
 def test_from_the_clean_level_the_noise_is_that_of_the_first_level(method, name, sigmas):
@@ -140,6 +141,7 @@ def test_the_model_is_asked_at_the_levels_of_sample_in_rising_order():
     assert times == [20, 20, 500]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(set(DETERMINISTIC) - NEED_SIGNAL))
 @pytest.mark.parametrize("name", ["zero_snr", "flow"])
 def test_up_to_no_signal_there_is_the_noise_alone(method, name):

@@ -55,6 +55,7 @@ def test_a_fitted_table_is_nearer_to_the_flow_on_samples_that_were_not_used(fitt
     assert said == pytest.approx(after, rel=0.35)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "prediction"),
     [(VP, "epsilon"), (VP, "v_prediction"), (sc.VESchedule(), "sample"), (FLOW, "sample")],

@@ -30,6 +30,7 @@ def w2(scheduler, data, **run):
     return wasserstein2(output_law(scheduler, data, **run), data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "steps", [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (8, 10))]
 )
@@ -51,6 +52,7 @@ def test_levels_of_natural_images_are_better_than_the_spacings_of_the_books(make
     assert found < 0.75 * every
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheduler",
     [
@@ -101,6 +103,7 @@ def test_the_flow_criterion_is_the_distance_to_the_flow_from_the_same_noise():
             assert miss(best) < 1.02 * miss(moved)
 
 
+@pytest.mark.slow
 def test_a_wide_spectrum_is_as_good_as_it_is_when_its_axes_are_merged():
     """3072 axes, of which 256 groups are told apart while levels move."""
     spectrum = np.geomspace(1e-3, 30.0, 3072)

@@ -441,6 +441,7 @@ def test_the_flows_density_is_exact_on_gaussians(kind, name, prediction):
     np.testing.assert_allclose(got.bits_per_dimension, bits, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", sorted({*PREDICTIONS} - {"sample"}))
 @pytest.mark.parametrize("name", ["vp", "ve", "flow", "cosine"])
 def test_the_flows_density_is_exact_from_the_clean_level(name, prediction):
@@ -477,6 +478,7 @@ def test_a_derivative_far_from_the_origin_is_measured_by_the_way_gone(far):
     np.testing.assert_allclose(got.log_prob, want, rtol=1e-9, atol=1e-6)
 
 
+@pytest.mark.slow
 @given(st.floats(0.01, 2.0), st.floats(1e-3, 0.5), st.floats(-30.0, 30.0))
 @settings(max_examples=20)
 def test_a_mixtures_density_is_exact_whatever_its_scale(std, t_from, where):
@@ -522,6 +524,7 @@ def test_whatever_the_model_the_density_has_the_integral_one(name):
     assert np.trapezoid(np.exp(got.log_prob), x) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 @given(schedules)
 @settings(max_examples=8)
 def test_one_path_is_another_at_a_scale(name):

@@ -68,6 +68,7 @@ def test_with_the_weights_of_the_actual_steps_plms_keeps_its_order_on_any_grid(s
         assert measured("constant") < 2.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["discrete", "vp", "ve"])
 def test_there_the_error_of_order_4_keeps_falling_to_1e_11(name):
     data, rng = random_gaussian(1)

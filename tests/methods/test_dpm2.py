@@ -61,6 +61,7 @@ def test_it_is_the_midpoint_step_in_log_sigma(eta, sigmas, seed):
     assert relative_error(got, expected) < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["ve", "vp", "discrete", "flow"])
 def test_samples_converge_in_second_order_on_any_grid(schedule):
     for make in (sc.DPM2, partial(sc.DPM2Ancestral, eta=0.0)):

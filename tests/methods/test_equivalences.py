@@ -99,6 +99,7 @@ def test_they_are_one_method_under_two_names(pair, sigmas, seed, name, eta):
     assert relative_error(one, other) < EXACT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS)
 @given(steps=st.integers(1, 60), seed=seeds, eta=st.floats(0.0, 1.0))
 def test_they_are_one_method_on_the_default_grid_of_a_trained_schedule(pair, steps, seed, eta):

@@ -289,6 +289,7 @@ def test_there_are_many_faults():
     assert len(FAULTS) >= 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_samplers_pass_every_check(name):
     sampler, claims = SOUND[name]

@@ -14,6 +14,12 @@ CASES = GOLDEN["cases"]
 SOLVERS = json.loads((Path(space.__file__).with_name("solvers.json")).read_text())
 
 
+def some(cases):
+    """Every sixth case; the others are slow tests."""
+    slow = pytest.mark.slow
+    return [pytest.param(c, marks=[slow] if i % 6 else []) for i, c in enumerate(cases)]
+
+
 def name_of(case):
     base = space.base(case["scheduler"])
     changed = {k: v for k, v in case["config"].items() if v != base[k]} | case["step"]
@@ -21,7 +27,7 @@ def name_of(case):
     return "-".join([case["scheduler"], str(case["steps"]), *words])
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
+@pytest.mark.parametrize("case", some(CASES), ids=name_of)
 def test_same_sample_as_diffusers(case):
     config = case["config"]
     if config.get("trained_betas"):
@@ -30,7 +36,7 @@ def test_same_sample_as_diffusers(case):
     check(case | {"config": config}, *samples, case["timesteps"], case["init_noise_sigma"])
 
 
-@pytest.mark.parametrize("case", SOLVERS["cases"], ids=lambda case: case["scheduler"])
+@pytest.mark.parametrize("case", some(SOLVERS["cases"]), ids=lambda case: case["scheduler"])
 def test_same_sample_as_diffusers_solvers(case):
     samples = [np.reshape(case[name], space.SHAPE) for name in ("sample", "sample64")]
     check(case, *samples, case["timesteps"], case["init_noise_sigma"])

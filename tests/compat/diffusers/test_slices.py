@@ -30,6 +30,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "config"), CASES)
 @pytest.mark.parametrize("steps", [10, 41])
 def test_every_slice_runs_and_ends_at_the_data(name, config, steps):

@@ -209,6 +209,7 @@ class TestWhichRunASampleBelongsTo:
             *_, last = steps_without_scale(alone, np.full((2, 3), 0.1 * k))
             np.testing.assert_array_equal(tiles[k], last)
 
+    @pytest.mark.slow
     def test_threads_have_their_own_runs(self, cls):
         scheduler = cls()
         scheduler.set_timesteps(4)

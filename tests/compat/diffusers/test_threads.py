@@ -32,6 +32,7 @@ def switching():
     sys.setswitchinterval(interval)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("switching")
 @pytest.mark.parametrize("begin", [0, 1])
 @pytest.mark.parametrize("name", NAMES)
