@@ -9,28 +9,36 @@ second works on one core. The samples of the third are of 4 numbers, so that the
 from __future__ import annotations
 
 import os
+import pickle
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import schedulers as sc
 from schedulers.generation import generate
+from schedulers.generation.work import Work
+from schedulers.onnx import OnnxDenoiser
 
 SCHEDULE = sc.DiscreteSchedule(sc.linear_betas(1000))
 DDIM = sc.DDIM(SCHEDULE)
+SLEPT: list[float] = []
 
 
 def sleeps(x: Any, t: float) -> Any:
-    """Take 50 ms."""
+    """Take 50 ms, and note how long it was."""
+    begun = time.perf_counter()
     time.sleep(0.05)
-    return 0.5 * x
+    output = 0.5 * x
+    SLEPT.append(time.perf_counter() - begun)
+    return output
 
 
 def works(x: Any, t: float) -> Any:
@@ -51,10 +59,22 @@ def overhead(folder: str) -> None:
     batches, steps = 8, 10
     for name in ("in memory", "o.npy", "o.zarr"):
         out = None if name == "in memory" else f"{folder}/{name}"
-        begun = time.perf_counter()
-        generate(DDIM, sleeps, (3, 32, 32), range(64 * batches), steps, out=out)
-        took, own = time.perf_counter() - begun, 0.05 * batches * steps
+        with ThreadPoolExecutor(1) as one:
+            warm = None if out is None else f"{folder}/warm-{name}"
+            generate(DDIM, halves, (2,), range(3), 1, out=warm, executor=one)
+            SLEPT.clear()
+            begun = time.perf_counter()
+            generate(DDIM, sleeps, (3, 32, 32), range(64 * batches), steps, out=out, executor=one)
+        took, own = time.perf_counter() - begun, sum(SLEPT)
         print(f"overhead of batches of 64x3x32x32, {name}: {took / own - 1.0:.1%}")
+
+
+def task() -> None:
+    """Print how large a task is."""
+    model = OnnxDenoiser(Path(__file__).parent.parent / "examples" / "digits.onnx", label=10)
+    arguments = (1, 8, 8), range(50_000), 20, 64, np.float32, None
+    size = len(pickle.dumps(Work.checked(DDIM, model, *arguments)))
+    print(f"a task is {size / 1024:.0f} KiB, pickled")
 
 
 def processes() -> None:
@@ -125,6 +145,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         overhead(folder)
+    task()
     processes()
     memory()
     together()

@@ -44,7 +44,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"(train_digits|train_patches|jax_scan)\.py$",  # which need PyTorch and JAX
+    "ignore_pattern": r"(train_digits|train_patches|jax_scan|dask_cluster)\.py$",
     "image_scrapers": ("figures.whole_figures",),
     "reference_url": {"schedulers": None},
     "min_reported_time": 1e9,
