@@ -96,7 +96,7 @@ def generate(
 
     Returns
     -------
-    array, shape (len(seeds), *shape)
+    array, shape (len(seeds), ...)
         In memory; or read from the .npy file as it is asked for; or the Zarr array.
 
     Raises
