@@ -75,7 +75,7 @@ def set_formulas(app, what, name, obj, options, lines):
     for before, line in zip(["", *lines], lines[:end], strict=False):
         formula = line.startswith("    ")
         if formula and not before.strip():
-            made += ["::", ""]
+            made += [".. rst-class:: formula", "", "::", ""]
         if not formula and not line.startswith((">>>", "...")):
             line = re.sub(r"(``.*?``)|\*\*|\|", _escaped, line)
         made.append(line)

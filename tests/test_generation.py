@@ -250,6 +250,23 @@ class TestFailures:
         assert not os.path.exists(out)
 
 
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import generation_models as models, schedulers as sc, sys\n"
+        "from schedulers.generation import generate as function\n"
+        "module = sys.modules[function.__module__]\n"
+        "module._LONG = 0.0\n"
+        "scheduler = sc.DDPM(sc.DiscreteSchedule(sc.linear_betas(1000)))\n"
+        "function(scheduler, models.slow, (2, 3), range(70), 4, batch_size=16)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "under `if __name__ == '__main__':`" in done.stderr
+
+
 class TestFactory:
     def test_is_called_once_in_each_process(self, pool):
         denoiser = Factory(models.made, 0.5)

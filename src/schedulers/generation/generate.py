@@ -128,6 +128,12 @@ def generate(
 
 def made_by(work: Work, out: Any, executor: Executor | None, progress: bool) -> Array:
     """Make what is missing, and return all samples."""
+    # So far Python says nothing in public of a process that imports the script it was started by.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "generate must be called under `if __name__ == '__main__':`, because the processes "
+            "that it starts import the script"
+        )
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(f"executor must be an Executor, got {_checks.shown(executor)}")
     bar = progress_bar() if _checks.boolean("progress", progress) else None
