@@ -31,13 +31,28 @@ LABELS = tuple(values())
 # What a message may name instead of the argument: what the argument makes.
 MADE = ("the model's output", "the noise that rng returned", "sigmas", "levels", "stages")
 MADE += ("timesteps", "t=", "the sample at t=", "must be a file of", "t must lie in")
-MADE += ("prev_sample", "denoised must be finite", "pred_noised_sample", "report")
+MADE += (
+    "beta_schedule",
+    "path must be",
+    "prev_sample",
+    "denoised must be finite",
+    "pred_noised_sample",
+    "report",
+)
 # Sizes that memory may hold, and numbers of steps, so that the call is right to take its time.
 SIZES = ((("shape", "n"), ("1e9", "2**31")), (("sigmas", "timesteps"), ("long list",)))
 # Functions whose value is infinite somewhere.
 INFINITE = ("log_snr", "karras_sigma", "kl_optimal")
 # Functions that hand what a network makes of infinity on to the scheduler, which refuses it.
-HANDS_ON = ("Guided", "CFGPlusPlus", "Preconditioned", "network that", "Threshold()")
+HANDS_ON = (
+    "ReversedFlow",
+    "GuidedBatch",
+    "Guided",
+    "CFGPlusPlus",
+    "Preconditioned",
+    "network that",
+    "Threshold()",
+)
 HANDS_ON += ("scale_model_input",)
 # Of 100 000 calls in CI, those that Hypothesis draws; the others try each argument alone.
 DRAWN = 20_000

@@ -95,7 +95,12 @@ class SchedulerBase(Configured):
         as_tensor = torch is not None and isinstance(device, (str, int, torch.device))
         self._timesteps: Any = self._times
         if as_tensor:
-            self._timesteps = torch.from_numpy(self._times).to(device)  # type: ignore[union-attr]
+            try:
+                self._timesteps = torch.from_numpy(self._times).to(device)  # type: ignore[union-attr]
+            except RuntimeError as error:
+                raise ValueError(
+                    f"device must be one that PyTorch finds, got {_checks.shown(device)}: {error}"
+                ) from None
 
     @property
     def timesteps(self) -> Any:
