@@ -61,6 +61,28 @@ class TestTheSameBits:
             assert digest(generate(*RUN, **SIZE, executor=executor)) == digest(EXPECTED)
         assert digest(generate(*RUN, **SIZE, out=out, executor=pool)) == digest(EXPECTED)
 
+    def test_by_threads_that_write_for_themselves(self, out):
+        with ThreadPoolExecutor(3) as threads:
+            assert digest(generate(*RUN, **SIZE, out=out, executor=threads)) == digest(EXPECTED)
+
+    def test_with_a_progress_bar(self, out, capsys):
+        pytest.importorskip("tqdm")
+        generate(*RUN, **SIZE, out=out)
+        lose(out, 1)
+        capsys.readouterr()
+        assert digest(generate(*RUN, **SIZE, out=out, progress=True)) == digest(EXPECTED)
+        shown = capsys.readouterr().err
+        assert "54/70" in shown
+        assert "70/70" in shown
+
+    def test_in_a_store_of_zarrs(self):
+        storage = pytest.importorskip("zarr").storage
+        store = storage.MemoryStore()
+        with ThreadPoolExecutor(2) as threads:
+            found = generate(*RUN, **SIZE, out=store, executor=threads)
+        assert digest(found) == digest(EXPECTED)
+        assert len(verify(*RUN, **SIZE, out=store, batches=1)) == 1
+
     def test_in_two_halves(self, out):
         """Each half has whole batches of its own: those of the whole."""
         halves = [generate(*RUN[:3], part, 4, **SIZE) for part in (range(5, 37), range(37, 75))]
@@ -335,6 +357,28 @@ def test_a_file_of_other_samples_is_left(tmp_path):
     with pytest.raises(ValueError, match="out must not be a file of other samples"):
         generate(*RUN, out=path)
     np.testing.assert_array_equal(np.load(path), np.arange(3.0))
+
+
+def test_an_array_of_others_is_left(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(str(tmp_path / "x.zarr"), shape=(3,), dtype="float32")
+    with pytest.raises(ValueError, match="out must not be an array of other samples"):
+        generate(*RUN, out=tmp_path / "x.zarr")
+    (tmp_path / "y.zarr").mkdir()
+    (tmp_path / "y.zarr" / "zarr.json").write_text("no JSON")
+    with pytest.raises(ValueError, match="out must be a Zarr array of samples"):
+        generate(*RUN, out=tmp_path / "y.zarr")
+
+
+def test_notes_of_other_samples_are_refused(tmp_path):
+    path = tmp_path / "samples.npy"
+    generate(*RUN, **SIZE, out=path)
+    np.save(path, np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="out must be a file of float32 samples of shape"):
+        generate(*RUN, **SIZE, out=path)
+    (tmp_path / "samples.npy.json").write_text("no JSON\n")
+    with pytest.raises(ValueError, match="out must be of the same samples"):
+        generate(*RUN, **SIZE, out=path)
 
 
 def test_what_is_carried_is_readable(out):

@@ -131,6 +131,15 @@ class TestCommand:
             found.append(np.load(out))
         np.testing.assert_allclose(*found, atol=1e-4)
 
+    def test_inputs_are_numbers_or_files(self, out, tmp_path):
+        file = tmp_path / "labels.npy"
+        np.save(file, np.array([7, 7]))
+        found = []
+        for given in (f"label={file}", "label=7"):
+            run(DIGITS, "--n", 2, "--steps", 2, "--input", given, "--out", out, "--shape", "1x8x8")
+            found.append(np.load(out))
+        np.testing.assert_array_equal(*found)
+
     def test_by_a_configuration(self, out, tmp_path):
         config = {
             "_class_name": "UniPCMultistepScheduler", "num_train_timesteps": 1000,
