@@ -113,14 +113,16 @@ def test_brownian_paths_are_the_samples():
 
 
 def test_a_generator_and_a_function_draw_for_one_state_after_another():
-    scheduler, x = sc.DDPM(VP), np.ones((2, 3))
-    states = [scheduler.init(x, steps=n) for n in (3, 4)]
+    x, makes = np.ones((2, 3)), [sc.DDPM(VP), sc.DPMSolverPP(VP, eta=1.0), sc.DDPM(VP)]
+    # Rows of two kinds, which are not summed up in this order.
+    states = [s.init(x, steps=n) for n, s in zip((3, 4, 5), makes, strict=True)]
+    states[1] = makes[1].update(0.5 * x, states[1], 0)
     for make in (np.random.default_rng, lambda s: np.random.default_rng(s).normal):
         rng, again = make(0), make(0)
         if callable(rng):
             rng, again = (lambda like, r=r: r(size=like.shape) for r in (rng, again))
-        after = sc.Batch(states).update(np.full((4, 3), 0.5), rng)
-        for before, state in zip(states, after.states, strict=True):
+        after = sc.Batch(states).update(np.full((6, 3), 0.5), rng)
+        for scheduler, before, state in zip(makes, states, after.states, strict=True):
             np.testing.assert_array_equal(state.x, scheduler.update(0.5 * x, before, again).x)
 
 

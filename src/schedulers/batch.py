@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from schedulers.engine.state import State, after_row, take
 from schedulers.methods.ddpm import read_with_variance
 
 if TYPE_CHECKING:
-    from schedulers.engine.noise import RandomSource
+    from schedulers.engine.noise import Place, RandomSource
 
     Array = Any
-    Part = tuple[State, Array, Noise | None]
+    Part = tuple[State, Array, "Drawn | None"]
 
 # Elements of a state from which on it costs less to step it by itself than to copy it.
 _ALONE = 2**13
@@ -185,8 +185,8 @@ class Batch:
                 arrays.matching(of, part, like, tuple(part.shape), state.t)
             raise
 
-    def _noises(self, rng: RandomSource) -> list[Noise | None]:
-        """Return the noise of each state that draws some."""
+    def _noises(self, rng: RandomSource) -> list[Drawn | None]:
+        """Draw the noise of each state that needs some, in their order."""
         drawn = [bool(state.tableau.stages[state.index].c) for state in self.states]
         source = checked_source(rng) if rng is not None or any(drawn) else None
         if not any(drawn) and not isinstance(source, Seeded):
@@ -196,7 +196,7 @@ class Batch:
             source.check_shape((sum(self._counts),))
             sources = [replace(source, seeds=source.seeds[part]) for part in self._slices()]
         bound = zip(self.states, sources, drawn, strict=True)
-        return [Noise.bind(own, state.carried) if draws else None for state, own, draws in bound]
+        return [_drawn(state, own) if draws else None for state, own, draws in bound]
 
     def _groups(self) -> list[list[int]]:
         """Return the places of states whose rows weigh the same arrays: one sum for each group."""
@@ -285,7 +285,8 @@ def _take_together(parts: Sequence[Part], keep_denoised: bool) -> list[State]:
         terms.append(([row.past[k][0] for row in rows], earlier))
     stages = [state.tableau.stages[state.index] for state in states]
     if stages[0].c:
-        terms.append(([stage.c for stage in stages], _drawn(parts)))
+        noise = arrays.concatenated([drawn.z for _, _, drawn in parts if drawn is not None])
+        terms.append(([stage.c for stage in stages], noise))
     after = summed(terms)
     ends = pairwise(accumulate(counts, initial=0))
     made = []
@@ -296,13 +297,19 @@ def _take_together(parts: Sequence[Part], keep_denoised: bool) -> list[State]:
     return made
 
 
-def _drawn(parts: Sequence[Part]) -> Array:
-    """Return the noise of each state's row, in one array."""
-    drawn = []
-    for state, _, noise in parts:
-        assert noise is not None
-        drawn.append(noise.draw(stage_place(state.index, state.tableau.spans[state.index])))
-    return arrays.concatenated(drawn)
+class Drawn(NamedTuple):
+    """Noise that was drawn for a state's next row."""
+
+    z: Array
+
+    def draw(self, place: Place) -> Array:
+        """Return it."""
+        return self.z
+
+
+def _drawn(state: State, source: Any) -> Drawn:
+    place = stage_place(state.index, state.tableau.spans[state.index])
+    return Drawn(Noise.bind(source, state.carried).draw(place))
 
 
 def _column_sum(terms: Sequence[tuple[Any, Array]]) -> Array:

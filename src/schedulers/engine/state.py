@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,11 +14,18 @@ from schedulers.engine.tableau import Row, Tableau
 from schedulers.engine.thresholds import DynamicThreshold, StaticThreshold
 
 if TYPE_CHECKING:
-    from schedulers.engine.noise import Noise
+    from schedulers.engine.noise import Place
     from schedulers.schedules.base import Level
 
     Array = Any
     History = tuple[tuple[Array | None, Array | None], ...]
+
+
+class Draws(Protocol):
+    """Where a row's noise comes from."""
+
+    def draw(self, place: Place) -> Array:
+        """Return standard normal noise for a place."""
 
 
 class Reading(NamedTuple):
@@ -142,7 +149,7 @@ def take(
     reading: Reading,
     output: Array,
     deviation: Any,
-    noise: Noise | None,
+    noise: Draws | None,
     keep_denoised: bool,
 ) -> State:
     """Take one row, with what the model returned for it, and the deviation of its noise."""
