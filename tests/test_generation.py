@@ -258,6 +258,16 @@ class TestFailures:
             signal.signal(signal.SIGXFSZ, before)
         assert digest(generate(*RUN, **SIZE, out=out)) == digest(EXPECTED)
 
+    def test_workers_that_write_elsewhere_are_found_out(self, tmp_path):
+        pytest.importorskip("zarr")
+
+        class Elsewhere(ThreadPoolExecutor):
+            def submit(self, function, *arguments):
+                return super().submit(lambda: None)
+
+        with pytest.raises(RuntimeError, match="out must be a folder that all workers share"):
+            generate(*RUN, **SIZE, out=tmp_path / "x.zarr", executor=Elsewhere(1))
+
     def test_samples_that_changed_are_found(self, out):
         generate(*RUN, **SIZE, out=out)
         with pytest.raises(ValueError, match="batch 0 differs, of the seeds from 5 to 20"):

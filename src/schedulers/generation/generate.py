@@ -217,6 +217,8 @@ def _by(executor: Executor, work: Work, store: Store, missing: list[int]) -> Ite
                     continue
                 if samples is not None:
                     store.write(batch, samples)
+                elif isinstance(store, ZarrArray):
+                    store.check_there(batch)
                 yield batch
     finally:
         for future in waiting:

@@ -170,6 +170,7 @@ class ZarrArray:
             raise ImportError("a Zarr array needs the package zarr: pip install zarr") from None
         self.work, self.shared = work, isinstance(out, (str, os.PathLike))
         where = str(out) if self.shared else out
+        self.folder = Path(where) if self.shared and "://" not in where else None
         try:
             self.array = zarr.open_array(where, mode="r+", zarr_format=3)
         except FileNotFoundError:
@@ -209,6 +210,14 @@ class ZarrArray:
     def write(self, batch: int, samples: Array) -> None:
         """Keep a batch's samples."""
         self.array[self.work.places(batch)] = samples
+
+    def check_there(self, batch: int) -> None:
+        """Refuse the word of a worker that a batch is there if its folder is another one."""
+        if self.folder is not None and not (self.folder / "c" / str(batch)).exists():
+            raise RuntimeError(
+                f"out must be a folder that all workers share, and batch {batch}, which one of "
+                f"them wrote, is not in {_checks.shown(str(self.folder))}"
+            )
 
     def read(self, batch: int) -> Array:
         """Return a batch's samples."""
