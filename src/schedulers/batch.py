@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from schedulers.engine.noise import Place, RandomSource
 
     Array = Any
-    Part = tuple[State, Array, "Drawn | None"]
+    Part = tuple[State, Array, "_Drawn | None"]
 
 # Elements of a state from which on it costs less to step it by itself than to copy it.
 _ALONE = 2**13
@@ -185,7 +185,7 @@ class Batch:
                 arrays.matching(of, part, like, tuple(part.shape), state.t)
             raise
 
-    def _noises(self, rng: RandomSource) -> list[Drawn | None]:
+    def _noises(self, rng: RandomSource) -> list[_Drawn | None]:
         """Draw the noise of each state that needs some, in their order."""
         drawn = [bool(state.tableau.stages[state.index].c) for state in self.states]
         source = checked_source(rng) if rng is not None or any(drawn) else None
@@ -297,7 +297,7 @@ def _take_together(parts: Sequence[Part], keep_denoised: bool) -> list[State]:
     return made
 
 
-class Drawn(NamedTuple):
+class _Drawn(NamedTuple):
     """Noise that was drawn for a state's next row."""
 
     z: Array
@@ -307,9 +307,9 @@ class Drawn(NamedTuple):
         return self.z
 
 
-def _drawn(state: State, source: Any) -> Drawn:
+def _drawn(state: State, source: Any) -> _Drawn:
     place = stage_place(state.index, state.tableau.spans[state.index])
-    return Drawn(Noise.bind(source, state.carried).draw(place))
+    return _Drawn(Noise.bind(source, state.carried).draw(place))
 
 
 def _column_sum(terms: Sequence[tuple[Any, Array]]) -> Array:
