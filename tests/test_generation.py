@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -206,6 +206,33 @@ class TestFailures:
         run = DDPM, models.DiesInAChild(failed), *RUN[2:]
         assert digest(generate(*run, **SIZE, out=out)) == digest(EXPECTED)
         assert failed.exists()
+
+    def test_processes_that_never_live_are_given_up(self, out, monkeypatch):
+        module, started = sys.modules[generate.__module__], []
+
+        class Broken(ThreadPoolExecutor):
+            def submit(self, function, *arguments):
+                future = Future()
+                future.set_exception(BrokenExecutor("a process was killed"))
+                return future
+
+        def broken(mp_context):
+            started.append(mp_context)
+            return Broken(1)
+
+        monkeypatch.setattr(module, "_LONG", 0.0)
+        monkeypatch.setattr(module, "ProcessPoolExecutor", broken)
+        with pytest.raises(RuntimeError, match="processes must stay alive, and died 3 times"):
+            generate(DDPM, models.slow, *RUN[2:], **SIZE, out=out)
+        assert len(started) == 3
+        monkeypatch.undo()
+        assert digest(generate(*RUN, **SIZE, out=out)) == digest(EXPECTED)
+
+    def test_what_cannot_be_pickled_is_made_here(self, monkeypatch):
+        module = sys.modules[generate.__module__]
+        monkeypatch.setattr(module, "_LONG", 0.0)
+        run = DDPM, lambda x, t: models.slow(x, t), *RUN[2:]
+        assert digest(generate(*run, **SIZE)) == digest(EXPECTED)
 
     def test_an_error_names_the_seeds_and_the_rest_is_kept(self, out, pool):
         x_T = DDPM.initial_noise((16, 2, 3), 4, rng=range(37, 53), dtype=np.float32)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,8 @@ def test_whole_times(tmp_path):
     np.testing.assert_array_equal(denoiser(x, 7), 7.0 * x)
     with pytest.raises(ValueError, match=r"grids\.whole"):
         denoiser(x, 7.5)
+    with pytest.raises(ValueError, match="t must be one time for a model that is told one"):
+        denoiser(x, np.array([1.0, 2.0, 3.0]))
 
 
 class TestCommand:
@@ -212,3 +215,47 @@ def test_a_schedule_that_is_none(text, capsys):
     with pytest.raises(SystemExit):
         main(["show", "ddim", "--schedule", text])
     assert "linear:1000" in capsys.readouterr().err
+
+
+class TestWithoutPackages:
+    """What is said where an optional package is not installed."""
+
+    @pytest.fixture
+    def without(self, monkeypatch):
+        return lambda name: monkeypatch.setitem(sys.modules, name, None)
+
+    def test_there_is_no_bar_without_tqdm(self, out, without, capsys):
+        without("tqdm")
+        run(PATCHES, "--schedule", "flow", "--n", 1, "--steps", 1, "--out", out)
+        generate = ["generate", PATCHES, "--schedule", "flow", "--seeds", "0:1", "--steps", "1"]
+        assert main([*generate, "--out", out.replace("samples", "more")]) == 0
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize(
+        ("name", "arguments", "message"),
+        [
+            ("matplotlib", ["sample", PATCHES, "--out", "x.png"], "matplotlib: or give a .npy"),
+            (
+                "distributed",
+                ["generate", PATCHES, "--seeds", "0:2", "--out", "x.npy", "--dask", "tcp://a:1"],
+                "--dask needs the package distributed",
+            ),
+            (
+                "zarr",
+                ["generate", PATCHES, "--seeds", "0:2", "--out", "x.zarr"],
+                "a Zarr array needs the package zarr",
+            ),
+        ],
+    )
+    def test_what_needs_one_says_so(self, name, arguments, message, without, capsys, tmp_path,
+                                    monkeypatch):  # fmt: skip
+        monkeypatch.chdir(tmp_path)
+        without(name)
+        assert main([*arguments, "--schedule", "flow"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_picture_is_of_images(tmp_path, capsys):
+    wrong = ["sample", DIGITS, "--classes", "3", "--shape", "2x8x8", "--out", f"{tmp_path}/x.png"]
+    assert main(wrong) == 2
+    assert "where samples are no images of 1 or 3 channels" in capsys.readouterr().err

@@ -340,3 +340,12 @@ def test_flux_shifts_its_levels_by_the_resolution():
     scheduler.set_timesteps(sigmas=sigmas, mu=1.15)
     expected = np.exp(1.15) / (np.exp(1.15) + 1.0 / sigmas - 1.0)
     np.testing.assert_allclose(scheduler.sigmas, [*expected, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
+def test_the_training_levels_by_their_usual_names(name):
+    scheduler = getattr(ours, name)()
+    alpha, sigma = scheduler.alpha_t, scheduler.sigma_t
+    np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(alpha**2, scheduler.alphas_cumprod, rtol=1e-12)
+    np.testing.assert_allclose(scheduler.lambda_t, np.log(alpha / sigma), rtol=1e-9, atol=1e-9)
