@@ -1,5 +1,9 @@
 """Levels and weights moved until the last sample is nearest to the flow's: nonlinear least squares.
 
+What falls is the sum over the samples of their distances, not of the squares: a few samples that
+end elsewhere do not lead. In the least squares of a round each sample has the inverse of its
+distance as its weight, so that the slope is that of the sum.
+
 The derivatives are differences of runs. A run with one number moved begins where that number is
 first used. The sums of squares and products are added up batch by batch.
 """
@@ -15,7 +19,7 @@ import numpy as np
 from schedulers.fitting.least_squares import Space, descend
 from schedulers.fitting.passes import Model, run
 from schedulers.fitting.rows import Free, corrected, fitted_table
-from schedulers.fitting.trajectories import flat
+from schedulers.fitting.trajectories import distances, flat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +31,10 @@ if TYPE_CHECKING:
 
 # By how much a number is moved for a derivative: float32 models tell it from rounding.
 _MOVE = 3e-3
-# Weights are drawn to those of the scheduler that the fit began with, by this part of the square of
-# the samples for a weight of 1.
-_RIDGE = 1e-7
+# Weights are drawn to those that the descent began with, by this part of the error for a move of 1.
+_RIDGE = 3e-3
+# Distances below this part of the mean one weigh no more than it.
+_NEAR = 1e-3
 # A round that gains less than this part of the error is the last.
 _LEAST_GAIN = 2e-3
 
@@ -57,6 +62,8 @@ class Descent:
         Number of steps, and of the evaluations that a row weighs at most.
     moves_levels : bool
         Whether the levels move.
+    begun : ndarray of float64
+        The free numbers that the descent begins with.
     """
 
     def __init__(
@@ -67,12 +74,14 @@ class Descent:
         steps: int,
         reach: int,
         moves_levels: bool,
+        begun: Floats,
     ) -> None:
         self.base, self.top, self.batches = base, fine.levels[0], batches
         self.steps, self.reach, self.moves_levels = steps, reach, moves_levels
         finite = fine.sigmas[:-1][np.isfinite(fine.sigmas[:-1])]
         self._low, self._high = np.log([finite[-1], finite[0]])
-        self._ridge = _RIDGE * sum(float(np.sum(flat(b.x_0, b.fitted) ** 2)) for b in batches)
+        self._begun, self._ridge = begun, 0.0
+        self._ridge = _RIDGE * self._error(begun)
 
     def table(self, vector: Floats) -> Tableau:
         """Return the table of these free numbers."""
@@ -81,33 +90,44 @@ class Descent:
             return fitted_table(self.base, self.top, free)
         return corrected(self.base, self.top, self.base.tableau(self.steps).levels, free.weights)
 
-    def down(self, vector: Floats, rounds: int) -> tuple[Floats, float]:
-        """Return the numbers after some rounds, and the sum of squares that they leave."""
-        space = Space.around(vector[: self.steps], self._low, self._high)
+    def down(self, rounds: int) -> Floats:
+        """Return the numbers after some rounds."""
+        space = Space.around(self._begun[: self.steps], self._low, self._high)
         equations = partial(self._normal_equations, space)
-        return descend(space, vector, rounds, _LEAST_GAIN, self._error, equations)
+        return descend(space, self._begun, rounds, _LEAST_GAIN, self._error, equations)
 
     def _error(self, vector: Floats) -> float:
         table = self.table(vector)
-        squares = (
-            np.sum((flat(run(model, table).x, rows) - flat(x_0, rows)) ** 2)
+        found = sum(
+            float(np.sum(distances(run(model, table).x, x_0, rows)))
             for model, x_0, rows in self.batches
         )
-        return float(sum(squares) + self._ridge * np.sum(vector[self.steps :] ** 2))
+        moved = vector[self.steps :] - self._begun[self.steps :]
+        return found + self._ridge * float(moved @ moved)
 
     def _normal_equations(self, space: Space, vector: Floats) -> tuple[Floats, Floats]:
         is_weight = np.arange(vector.size) >= self.steps
         moving = np.flatnonzero(is_weight | (self.moves_levels & np.isfinite(vector))).tolist()
         tried = [space.moved(vector, i, _MOVE) for i in moving]
         tables = [self.table(numbers) for numbers, _ in tried]
-        normal, slope = np.diag(self._ridge * is_weight), np.zeros_like(vector)
-        slope[is_weight] = self._ridge * vector[is_weight]
+        normal = np.diag(2.0 * self._ridge * is_weight)
+        slope = np.zeros_like(vector)
+        slope[self.steps :] = 2.0 * self._ridge * (vector[self.steps :] - self._begun[self.steps :])
         for model, x_0, rows in self.batches:
             known = run(model, self.table(vector))
-            reached = flat(known.x, rows)
+            reached, trust = flat(known.x, rows), _trust(known.x, x_0, rows)
             columns = np.zeros((vector.size, reached.size))
             for i, table, (_, move) in zip(moving, tables, tried, strict=True):
                 columns[i] = (flat(run(model, table, known).x, rows) - reached) / move
-            normal += columns @ columns.T
-            slope += columns @ (reached - flat(x_0, rows))
+            normal += (columns * trust) @ columns.T
+            slope += columns @ (trust * (reached - flat(x_0, rows)))
         return normal, slope
+
+
+def _trust(x: Any, x_0: Any, rows: NDArray[np.bool_]) -> Floats:
+    """Return the weight of each element in a sum of distances, whose slope is weight times miss."""
+    far = distances(x, x_0, rows)
+    each = len(flat(x, rows)) // len(far)
+    inverse = 1.0 / (each * np.maximum(far, _NEAR * far.mean() + 1e-150))
+    trust: Floats = np.repeat(inverse, each)
+    return trust

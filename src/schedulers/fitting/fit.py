@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from schedulers import _checks
 from schedulers.engine.tableau import Tableau
 from schedulers.fitting.descent import Batch, Descent
 from schedulers.fitting.fitted import FittedScheduler
-from schedulers.fitting.passes import Model, run
+from schedulers.fitting.passes import Model, Pass, run
 from schedulers.fitting.report import Fit, Report
 from schedulers.fitting.rows import Free, sizes
-from schedulers.fitting.trajectories import Flow, fine_tableau, flat
+from schedulers.fitting.search import Search
+from schedulers.fitting.trajectories import fine_tableau, flat
 from schedulers.scheduler import Scheduler, progress_bar
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     Denoiser = Callable[[Array, float], Array]
     Batches = Sequence[tuple[Denoiser, Array]]
 
-# Beginnings that are tried for a few rounds, beside the scheduler's own levels; the best goes on.
-_BEGINNINGS, _FEW_ROUNDS, _ROUNDS = 3, 2, 15
+# Beginnings that the search goes on from, and rounds of the descent after it.
+_BEGINNINGS, _ROUNDS = 2, 15
 # By how much, relatively, two calls of a denoiser may differ.
 _SAME = 1e-3
 # How far the largest number of x_T may be from the first level's sigma, as a factor.
@@ -47,11 +49,12 @@ def fit(
 ) -> FittedScheduler:
     """Fit tables of weights to a model, so that a few evaluations end where fine steps end.
 
-    The model is only called. First it is run in fine steps from `x_T`. Then the levels and the
-    weights of the table are moved until a run of it ends as near to that as it can, in the mean
-    square over the samples: Levenberg's and Marquardt's method, with derivatives from differences
-    of runs. What a row weighs besides the scheduler's own weights are differences of noise
-    estimates, so that point masses stay exact.
+    The model is only called. First it is run in fine steps from `x_T`. Then levels are searched, and
+    for each choice a table is built row by row: the weights of a row are those that lead nearest to
+    the fine run, by linear least squares. Last, levels and weights move together until a run ends as
+    near to the fine one as it can, in the mean distance over the samples: Levenberg's and
+    Marquardt's method, with derivatives from differences of runs. What a row weighs besides the
+    scheduler's own weights are differences of noise estimates, so that point masses stay exact.
 
     Parameters
     ----------
@@ -60,7 +63,8 @@ def fit(
         evaluation a step, such as `DDIM` or `PLMS`.
     denoiser : callable, or sequence of (callable, array)
         The model, as for `Scheduler.step`. It always gets a whole batch in its order. For many
-        batches, with other conditions each, give pairs of a denoiser and its `x_T`.
+        batches, with other conditions each, give pairs of a denoiser and its `x_T`; levels are
+        searched on the first, and then moved on all.
     x_T : array of floats, shape (n, ...)
         Samples at the schedule's noisiest level, from `Scheduler.initial_noise`. 64 are enough
         for images. Left out where pairs are given.
@@ -121,14 +125,17 @@ def fit(
     masks = [_fitted_rows(model.x_T, part) for model in models]
     _check_enough(models, masks, max(counts), reach)
     fine = fine_tableau(scheduler.schedule, scheduler.prediction_type, fine_steps)
-    flow = Flow(fine, reach)
-    batches = [_ended(model, fine, flow, mask) for model, mask in zip(models, masks, strict=True)]
+    flows = (_flow(model, fine) for model in models)
+    first = next(flows)
+    batches = [
+        Batch(model, flow.x, mask)
+        for model, flow, mask in zip(models, chain([first], flows), masks, strict=True)
+    ]
+    search = Search(scheduler, models[0], first, masks[0], reach)
     tables, fits = [], []
     for count in bar(counts):
         own = scheduler.tableau(count)
-        descent = Descent(scheduler, fine, batches, count, reach, levels)
-        found = [_logs(flow.levels, places) for places in flow.best(count, _BEGINNINGS)]
-        table = _fitted(descent, [np.log(own.sigmas[:-1]), *(found if levels else [])])
+        table = _fitted(scheduler, search, batches, own, levels)
         errors = [_errors(batches, each) for each in (own, table)]
         kept = errors[1][1] < errors[0][1]
         tables.append(table if kept else own)
@@ -151,38 +158,37 @@ def fit(
     )
 
 
-def _fitted(descent: Descent, logs: Sequence[Floats]) -> Tableau:
-    """Return the table of the best beginning, after all of its rounds."""
-    vectors = [
-        Free(log, tuple(np.zeros(size) for size in sizes(descent.steps, descent.reach))).vector
-        for log in logs
-    ]
-    if len(vectors) > 1:
-        tried = [descent.down(vector, _FEW_ROUNDS) for vector in vectors]
-        vectors = [min(tried, key=lambda found: found[1])[0]]
-    vector, _ = descent.down(vectors[0], _ROUNDS)
-    return descent.table(vector)
+def _fitted(
+    scheduler: Scheduler, search: Search, batches: Sequence[Batch], own: Tableau, levels: bool
+) -> Tableau:
+    """Return a table of as many steps as the scheduler's own, searched and then moved."""
+    begun = own.levels[:-1]
+    grown = search.best(own.steps, begun, _BEGINNINGS) if levels else search.grown(begun)
+    with np.errstate(divide="ignore"):
+        logs = np.log([level.karras for level in grown.levels[:-1]])
+    vector = Free(logs, grown.weights).vector
+    fine = search.flow.tableau
+    descent = Descent(scheduler, fine, batches, own.steps, search.reach, levels, vector)
+    return descent.table(descent.down(_ROUNDS))
 
 
-def _ended(model: Model, fine: Tableau, flow: Flow, mask: NDArray[np.bool_]) -> Batch:
-    """Run a batch in fine steps, and add it to what is known of the flow."""
+def _flow(model: Model, fine: Tableau) -> Pass:
+    """Run a batch in fine steps, after a look at its noise and at what the model says."""
     first = fine.levels[0]
-    largest = np.abs(flat(model.x_T, mask | True)).max()
+    largest = np.abs(flat(model.x_T, ...)).max()
     if not 1.0 / _FAR <= largest / first.sigma <= _FAR:
         raise ValueError(
             f"x_T must be noise at the scale of the schedule's first level, sigma = "
             f"{first.sigma:g}, got numbers up to {largest:g}"
         )
-    said = [flat(model.output(model.x_T, first), mask | True) for _ in range(2)]
+    said = [flat(model.output(model.x_T, first), ...) for _ in range(2)]
     size, difference = np.abs(said[0]).max(), np.abs(said[1] - said[0]).max()
     if difference > _SAME * size:
         raise ValueError(
             f"denoiser must return the same for the same arguments, got outputs that differ by "
             f"{difference:.3g} at t={first.t:g}"
         )
-    done = run(model, fine)
-    flow.add(done.estimates, done.x, model.x_T, mask)
-    return Batch(model, done.x, mask)
+    return run(model, fine)
 
 
 def _errors(batches: Sequence[Batch], table: Tableau) -> tuple[float, float]:
@@ -196,11 +202,6 @@ def _errors(batches: Sequence[Batch], table: Tableau) -> tuple[float, float]:
             sizes_[i] += miss.size
     fitted, others = np.sqrt(squares / sizes_).tolist()
     return fitted, others
-
-
-def _logs(levels: Sequence[Any], places: Sequence[int]) -> Floats:
-    with np.errstate(divide="ignore"):
-        return np.log([levels[place].karras for place in places])
 
 
 def _fitted_rows(x_T: Any, part: float) -> NDArray[np.bool_]:

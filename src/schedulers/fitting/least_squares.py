@@ -83,8 +83,8 @@ def descend(
     least_gain: float,
     error: Callable[[Floats], float],
     normal_equations: Callable[[Floats], tuple[Floats, Floats]],
-) -> tuple[Floats, float]:
-    """Return the numbers after some rounds, and the sum of squares that they leave.
+) -> Floats:
+    """Return the numbers after some rounds, each with a smaller error.
 
     `normal_equations` returns the products of the derivatives of the residuals with one another,
     and their products with the residuals. A number whose derivative is 0 stays. A round that gains
@@ -111,4 +111,4 @@ def descend(
         gain, vector, least, damping = 1.0 - found / least, tried, found, damping / 4.0
         if gain < least_gain:
             break
-    return vector, least
+    return vector

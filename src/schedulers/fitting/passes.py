@@ -68,10 +68,10 @@ def run(model: Model, tableau: Tableau, known: Pass | None = None) -> Pass:
     estimates = [] if known is None else known.estimates[: _shared(known.tableau, tableau)]
     x = arrays.weighted_sum([(tableau.entry[0], model.x_T)])
     if estimates:
-        x = _row(tableau.stages[len(estimates) - 1], estimates)
+        x = next_sample(tableau.stages[len(estimates) - 1], estimates)
     for stage in tableau.stages[len(estimates) :]:
         estimates.append(model.estimates(x, stage.level))
-        x = _row(stage, estimates)
+        x = next_sample(stage, estimates)
     return Pass(tableau, estimates, x)
 
 
@@ -89,7 +89,8 @@ def _shared(one: Tableau, other: Tableau) -> int:
     return shared
 
 
-def _row(stage: Stage, estimates: Sequence[tuple[Array, Array]]) -> Array:
+def next_sample(stage: Stage, estimates: Sequence[tuple[Array, Array]]) -> Array:
+    """Return what a row makes of the estimates so far, the newest last."""
     terms = []
     for age, (d, e) in enumerate(reversed(estimates)):
         terms += [(stage.a[age], d)] if age < len(stage.a) else []

@@ -75,14 +75,25 @@ def corrected(
 ) -> Tableau:
     """Return the table of `base` on these levels, each row with what its weights add."""
     rows = zip(base.stages(levels), weights, levels[1:], strict=True)
-    stages = tuple(_with(stage, added, then) for stage, added, then in rows)
-    scale = 1.0 if levels[0] == top else levels[0].sigma / top.sigma
+    stages = tuple(reweighed(stage, added, then) for stage, added, then in rows)
+    scale = entry_scale(levels[0], top)
     return Tableau("FittedScheduler", (top, *levels[1:]), stages, (scale, 0.0))
 
 
-def _with(stage: Stage, weights: Floats, then: Level) -> Stage:
+def entry_scale(first: Level, top: Level) -> float:
+    """Return by what noise at the level `top` is scaled for an evaluation at the level `first`."""
+    return 1.0 if first == top else first.sigma / top.sigma
+
+
+def added_scale(level: Level, then: Level) -> float:
+    """Return alpha' (s' - s), which a weight of 1 adds the difference of two estimates by."""
+    return then.alpha * (then.karras - level.karras)
+
+
+def reweighed(stage: Stage, weights: Floats, then: Level) -> Stage:
+    """Return a row that ends at the level `then` with what these weights add."""
     if not weights.size:
         return stage
-    added = then.alpha * (then.karras - stage.level.karras) * np.array([-weights.sum(), *weights])
+    added = added_scale(stage.level, then) * np.array([-weights.sum(), *weights])
     b = [sum(pair) for pair in zip_longest(stage.b, added.tolist(), fillvalue=0.0)]
     return Stage(stage.level, stage.a, b, ends_step=stage.ends_step)

@@ -1,0 +1,193 @@
+"""Levels looked for with the model in the loop, each row's weights found as it is reached.
+
+For given levels a table is grown row by row: the model is asked where the rows so far have led, and
+the weights of the next row are those that lead nearest to the recorded flow, by linear least
+squares. So levels are all that has to be searched. One after another is moved along the fine run,
+and stays where the last sample comes nearer to the flow's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from schedulers.engine import arrays
+from schedulers.fitting.passes import Model, Pass, next_sample
+from schedulers.fitting.rows import added_scale, entry_scale, reweighed
+from schedulers.fitting.trajectories import distances, flat
+from schedulers.schedules.base import Level
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from schedulers.engine.tableau import Stage
+    from schedulers.scheduler import Scheduler
+
+    Floats = NDArray[np.float64]
+
+# Least squares are made this much stiffer than they are, relatively.
+_RIDGE = 1e-4
+# Moves of a level that are tried, as parts of the fine run.
+_MOVES = (0.16, 0.08, 0.04, 0.02, 0.01)
+# A move that gains less than this part of the error is not made.
+_LEAST_GAIN = 1e-3
+
+
+class Grown(NamedTuple):
+    """A table grown on levels, what the model said, and how far the last samples are off."""
+
+    levels: tuple[Level, ...]
+    stages: tuple[Stage, ...]
+    weights: tuple[Floats, ...]
+    estimates: list[tuple[Any, Any]]
+    error: float
+
+
+class Search:
+    """Tables grown towards the flow of a batch.
+
+    Parameters
+    ----------
+    base : Scheduler
+        Whose rows are corrected.
+    model : Model
+    flow : Pass
+        The run of the model in fine steps.
+    fitted : ndarray of bool
+        The samples that are fitted on.
+    reach : int
+        How many evaluations a row weighs, at most.
+    """
+
+    def __init__(
+        self, base: Scheduler, model: Model, flow: Pass, fitted: NDArray[np.bool_], reach: int
+    ) -> None:
+        self.base, self.model, self.flow = base, model, flow
+        self.fitted, self.reach = fitted, reach
+        self.levels = flow.tableau.levels[:-1]
+
+    def grown(self, levels: Sequence[Level], known: Grown | None = None) -> Grown:
+        """Return the table that follows the flow on these levels.
+
+        What the model has said on the first levels of a known table, where they are the same, is
+        taken from there.
+        """
+        levels = (*levels, self.base.schedule.clean)
+        begun = tuple(self.base.stages(levels))
+        same = 0 if known is None else _shared(known, levels, begun)
+        estimates = [] if known is None else known.estimates[:same]
+        kept = max(same - 1, 0)
+        weights = list(() if known is None else known.weights[:kept])
+        x = arrays.weighted_sum([(entry_scale(levels[0], self.levels[0]), self.model.x_T)])
+        for i in range(kept, len(begun)):
+            if i >= same:
+                estimates.append(self.model.estimates(x, levels[i]))
+            weights.append(self._weights(begun[i], estimates[: i + 1], levels[i + 1]))
+            row = reweighed(begun[i], weights[-1], levels[i + 1])
+            x = next_sample(row, estimates[: i + 1])
+        error = float(np.mean(distances(x, self.flow.x, self.fitted)))
+        return Grown(levels, begun, tuple(weights), estimates, error)
+
+    def best(self, steps: int, own: Sequence[Level], count: int) -> Grown:
+        """Return the best table of this number of steps that was found.
+
+        The search begins from the scheduler's own levels and from evenly bent ones, and goes on
+        from the best few.
+        """
+        begun = {tuple(_nearest(self.levels, own)), *_bent(len(self.levels), steps)}
+        tried = {places: self._at(places) for places in sorted(begun)}
+        best = sorted(tried, key=lambda places: tried[places].error)[:count]
+        found = [self._descended(places, tried[places]) for places in best]
+        return min(found, key=lambda grown: grown.error)
+
+    def _descended(self, places: tuple[int, ...], grown: Grown) -> Grown:
+        """Move one level after another, by less and less, until no move helps."""
+        for part in _MOVES:
+            move, again = max(round(part * len(self.levels)), 1), True
+            while again:
+                again = False
+                for i in range(len(places)):
+                    for way in (move, -move):
+                        moved = (*places[:i], places[i] + way, *places[i + 1 :])
+                        if not _falls(moved, len(self.levels)):
+                            continue
+                        tried = self._at(moved, grown)
+                        if tried.error < grown.error * (1.0 - _LEAST_GAIN):
+                            places, grown, again = moved, tried, True
+        return grown
+
+    def _at(self, places: Sequence[int], known: Grown | None = None) -> Grown:
+        return self.grown([self.levels[place] for place in places], known)
+
+    def _weights(self, stage: Stage, estimates: Sequence[tuple[Any, Any]], end: Level) -> Floats:
+        """Return the weights with which a row ends nearest to the flow."""
+        past = estimates[max(len(estimates) - self.reach, 0) : -1][::-1]
+        if not past:
+            return np.zeros(0)
+        n, now = int(self.fitted.sum()), flat(estimates[-1][1], self.fitted)
+        scale = added_scale(stage.level, end)
+        columns = np.stack([scale * (flat(e, self.fitted) - now) for _, e in past])
+        target = flat(self._flow_at(end), self.fitted)
+        left = target - flat(next_sample(stage, estimates), self.fitted)
+        # Distances count, not their squares: a few samples that end elsewhere do not lead.
+        sizes = np.sqrt(np.mean(left.reshape(n, -1) ** 2, axis=1))
+        trust = 1.0 / np.maximum(np.sqrt(sizes), 1e-6 * np.sqrt(sizes.max()) + 1e-150)
+        columns = (columns.reshape(len(past), n, -1) * trust[:, None]).reshape(len(past), -1)
+        left = (left.reshape(n, -1) * trust[:, None]).reshape(-1)
+        normal = columns @ columns.T
+        normal += _RIDGE * np.trace(normal) / len(past) * np.eye(len(past))
+        weights: Floats = np.linalg.lstsq(normal, columns @ left)[0]
+        return weights
+
+    def _flow_at(self, level: Level) -> Any:
+        """Return the recorded flow at a level: D and e change little between two fine steps."""
+        if not level.karras:
+            return self.flow.x
+        places = [i for i, known in enumerate(self.levels) if np.isfinite(known.karras)]
+        logs = np.log([self.levels[i].karras for i in places])
+        place = float(np.interp(-np.log(level.karras), -logs, places))
+        above, part = int(place), place % 1.0
+        terms = []
+        for i, share in ((above, 1.0 - part), (above + 1, part)):
+            if share:
+                d, e = self.flow.estimates[i]
+                terms += [(share * level.alpha, d), (share * level.sigma, e)]
+        return arrays.weighted_sum(terms)
+
+
+def _shared(known: Grown, levels: tuple[Level, ...], stages: Sequence[Stage]) -> int:
+    """Return how many of the first evaluations of a known table are those of this one."""
+    shared = 0
+    for i, level in enumerate(levels[:-1]):
+        if level != known.levels[i] or (i and stages[i - 1] != known.stages[i - 1]):
+            break
+        shared += 1
+    return shared
+
+
+def _falls(places: Sequence[int], size: int) -> bool:
+    return places[0] >= 0 and places[-1] < size and bool(np.all(np.diff(places) > 0))
+
+
+def _nearest(levels: Sequence[Level], own: Sequence[Level]) -> list[int]:
+    """Return different places of the fine run near these levels."""
+    karras = np.array([level.karras for level in levels])
+    found: list[int] = []
+    for i, level in enumerate(own):
+        nearest = int(np.argmax(karras <= level.karras)) if karras[-1] <= level.karras else -1
+        place = nearest if nearest >= 0 else len(levels) - 1
+        least, most = found[-1] + 1 if found else 0, len(levels) - len(own) + i
+        found.append(min(max(place, least), most))
+    return found
+
+
+def _bent(size: int, steps: int) -> Iterator[tuple[int, ...]]:
+    """Yield places to begin a search from, with several first levels and densities."""
+    for first in (0, size // 10, size // 5, size // 3):
+        for bend in (0.6, 0.8, 1.0, 1.3):
+            places = first + (size - 1 - first) * (np.arange(steps) / steps) ** bend
+            whole = tuple(places.round().astype(int).tolist())
+            if _falls(whole, size):
+                yield whole
