@@ -49,11 +49,11 @@ def fit(
 ) -> FittedScheduler:
     """Fit tables of weights to a model, so that a few evaluations end where fine steps end.
 
-    The model is only called. First it is run in fine steps from `x_T`. Then levels are searched, and
-    for each choice a table is built row by row: the weights of a row are those that lead nearest to
-    the fine run, by linear least squares. Last, levels and weights move together until a run ends as
-    near to the fine one as it can, in the mean distance over the samples: Levenberg's and
-    Marquardt's method, with derivatives from differences of runs. What a row weighs besides the
+    The model is only called. First it is run in fine steps from `x_T`. Then levels are searched,
+    and for each choice a table is built row by row: the weights of a row are those that lead
+    nearest to the fine run, by linear least squares. Last, levels and weights move together until
+    a run ends as near to the fine one as it can, in the mean distance over the samples: Levenberg's
+    and Marquardt's method, with derivatives from differences of runs. What a row weighs besides the
     scheduler's own weights are differences of noise estimates, so that point masses stay exact.
 
     Parameters
