@@ -19,7 +19,7 @@ import numpy as np
 from schedulers.fitting.least_squares import Space, descend
 from schedulers.fitting.passes import Model, run
 from schedulers.fitting.rows import Free, corrected, fitted_table
-from schedulers.fitting.trajectories import distances, flat
+from schedulers.fitting.trajectories import distances, flat, trust
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _MOVE = 3e-3
 # Weights are drawn to those that the descent began with, by this part of the error for a move of 1.
 _RIDGE = 3e-3
-# Distances below this part of the mean one weigh no more than it.
-_NEAR = 1e-3
 # A round that gains less than this part of the error is the last.
 _LEAST_GAIN = 2e-3
 
@@ -115,19 +113,12 @@ class Descent:
         slope[self.steps :] = 2.0 * self._ridge * (vector[self.steps :] - self._begun[self.steps :])
         for model, x_0, rows in self.batches:
             known = run(model, self.table(vector))
-            reached, trust = flat(known.x, rows), _trust(known.x, x_0, rows)
+            reached, far = flat(known.x, rows), distances(known.x, x_0, rows)
+            each = reached.size // far.size
+            weight = np.repeat(trust(far) / each, each)
             columns = np.zeros((vector.size, reached.size))
             for i, table, (_, move) in zip(moving, tables, tried, strict=True):
                 columns[i] = (flat(run(model, table, known).x, rows) - reached) / move
-            normal += (columns * trust) @ columns.T
-            slope += columns @ (trust * (reached - flat(x_0, rows)))
+            normal += (columns * weight) @ columns.T
+            slope += columns @ (weight * (reached - flat(x_0, rows)))
         return normal, slope
-
-
-def _trust(x: Any, x_0: Any, rows: NDArray[np.bool_]) -> Floats:
-    """Return the weight of each element in a sum of distances, whose slope is weight times miss."""
-    far = distances(x, x_0, rows)
-    each = len(flat(x, rows)) // len(far)
-    inverse = 1.0 / (each * np.maximum(far, _NEAR * far.mean() + 1e-150))
-    trust: Floats = np.repeat(inverse, each)
-    return trust

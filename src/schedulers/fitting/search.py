@@ -16,7 +16,7 @@ import numpy as np
 from schedulers.engine import arrays
 from schedulers.fitting.passes import Model, Pass, next_sample
 from schedulers.fitting.rows import added_scale, entry_scale, reweighed
-from schedulers.fitting.trajectories import distances, flat
+from schedulers.fitting.trajectories import distances, flat, trust
 from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Search:
         The search begins from the scheduler's own levels and from evenly bent ones, and goes on
         from the best few.
         """
-        begun = {tuple(_nearest(self.levels, own)), *_bent(len(self.levels), steps)}
+        begun = {self._nearest(own), *_bent(len(self.levels), steps)}
         tried = {places: self._at(places) for places in sorted(begun)}
         best = sorted(tried, key=lambda places: tried[places].error)[:count]
         found = [self._descended(places, tried[places]) for places in best]
@@ -126,35 +126,40 @@ class Search:
         past = estimates[max(len(estimates) - self.reach, 0) : -1][::-1]
         if not past:
             return np.zeros(0)
-        n, now = int(self.fitted.sum()), flat(estimates[-1][1], self.fitted)
+        now, target = flat(estimates[-1][1], self.fitted), self._flow_at(end)
+        plain = next_sample(stage, estimates)
         scale = added_scale(stage.level, end)
         columns = np.stack([scale * (flat(e, self.fitted) - now) for _, e in past])
-        target = flat(self._flow_at(end), self.fitted)
-        left = target - flat(next_sample(stage, estimates), self.fitted)
-        # Distances count, not their squares: a few samples that end elsewhere do not lead.
-        sizes = np.sqrt(np.mean(left.reshape(n, -1) ** 2, axis=1))
-        trust = 1.0 / np.maximum(np.sqrt(sizes), 1e-6 * np.sqrt(sizes.max()) + 1e-150)
-        columns = (columns.reshape(len(past), n, -1) * trust[:, None]).reshape(len(past), -1)
-        left = (left.reshape(n, -1) * trust[:, None]).reshape(-1)
-        normal = columns @ columns.T
-        normal += _RIDGE * np.trace(normal) / len(past) * np.eye(len(past))
-        weights: Floats = np.linalg.lstsq(normal, columns @ left)[0]
-        return weights
+        left = flat(target, self.fitted) - flat(plain, self.fitted)
+        far = distances(plain, target, self.fitted)
+        weighed = columns * np.repeat(trust(far), left.size // far.size)
+        normal = weighed @ columns.T
+        normal[np.diag_indices(len(past))] += _RIDGE * np.trace(normal) / len(past)
+        weights = np.linalg.lstsq(normal, weighed @ left)[0]
+        return np.asarray(weights, np.float64)
 
     def _flow_at(self, level: Level) -> Any:
         """Return the recorded flow at a level: D and e change little between two fine steps."""
         if not level.karras:
             return self.flow.x
-        places = [i for i, known in enumerate(self.levels) if np.isfinite(known.karras)]
-        logs = np.log([self.levels[i].karras for i in places])
-        place = float(np.interp(-np.log(level.karras), -logs, places))
-        above, part = int(place), place % 1.0
-        terms = []
-        for i, share in ((above, 1.0 - part), (above + 1, part)):
-            if share:
-                d, e = self.flow.estimates[i]
-                terms += [(share * level.alpha, d), (share * level.sigma, e)]
-        return arrays.weighted_sum(terms)
+        d, e = self.flow.estimates[round(self._place(level))]
+        return arrays.weighted_sum([(level.alpha, d), (level.sigma, e)])
+
+    def _place(self, level: Level) -> float:
+        """Return where a level is on the fine run, between its noisy levels."""
+        if not np.isfinite(level.karras):
+            return 0.0
+        finite = [i for i, known in enumerate(self.levels) if np.isfinite(known.karras)]
+        logs = [-np.log(self.levels[i].karras) for i in finite]
+        return float(np.interp(-np.log(level.karras), logs, finite))
+
+    def _nearest(self, own: Sequence[Level]) -> tuple[int, ...]:
+        """Return different places near these levels."""
+        found: list[int] = []
+        for i, level in enumerate(own):
+            least, most = found[-1] + 1 if found else 0, len(self.levels) - len(own) + i
+            found.append(min(max(round(self._place(level)), least), most))
+        return tuple(found)
 
 
 def _shared(known: Grown, levels: tuple[Level, ...], stages: Sequence[Stage]) -> int:
@@ -169,18 +174,6 @@ def _shared(known: Grown, levels: tuple[Level, ...], stages: Sequence[Stage]) ->
 
 def _falls(places: Sequence[int], size: int) -> bool:
     return places[0] >= 0 and places[-1] < size and bool(np.all(np.diff(places) > 0))
-
-
-def _nearest(levels: Sequence[Level], own: Sequence[Level]) -> list[int]:
-    """Return different places of the fine run near these levels."""
-    karras = np.array([level.karras for level in levels])
-    found: list[int] = []
-    for i, level in enumerate(own):
-        nearest = int(np.argmax(karras <= level.karras)) if karras[-1] <= level.karras else -1
-        place = nearest if nearest >= 0 else len(levels) - 1
-        least, most = found[-1] + 1 if found else 0, len(levels) - len(own) + i
-        found.append(min(max(place, least), most))
-    return found
 
 
 def _bent(size: int, steps: int) -> Iterator[tuple[int, ...]]:

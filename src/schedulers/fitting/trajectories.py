@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Karras's sigma from which fine steps are laid where the schedule begins at infinity.
 _HIGH = 100.0
+# Distances below this part of the mean one weigh no more than it.
+_NEAR = 1e-3
 
 
 def fine_tableau(schedule: NoiseSchedule, prediction_type: str, steps: int) -> Tableau:
@@ -44,3 +46,12 @@ def distances(x: Any, x_0: Any, rows: Any) -> Floats:
     n = int(np.sum(rows))
     found: Floats = np.sqrt(np.mean((flat(x, rows) - flat(x_0, rows)).reshape(n, -1) ** 2, axis=1))
     return found
+
+
+def trust(far: Floats) -> Floats:
+    """Return the weight of each sample's squares whose slope is that of the sum of distances.
+
+    That is the inverse of its distance: a few samples that end elsewhere do not lead.
+    """
+    weights: Floats = 1.0 / np.maximum(far, _NEAR * far.mean() + 1e-150)
+    return weights

@@ -1,0 +1,191 @@
+"""Tables grown row by row towards a recorded flow, and the descent that goes on from them."""
+
+import numpy as np
+import pytest
+
+import schedulers as sc
+from schedulers.analytic import GaussianMixture
+from schedulers.fitting.descent import Batch, Descent
+from schedulers.fitting.least_squares import Space
+from schedulers.fitting.passes import Model, run
+from schedulers.fitting.rows import Free, corrected, reweighed
+from schedulers.fitting.search import Search, _bent
+from schedulers.fitting.trajectories import distances, fine_tableau
+
+FLOW = sc.FlowSchedule()
+BASES = [sc.DDIM, sc.PLMS, sc.DPMSolverPP]
+
+
+def begun(n=60, dims=3, make=sc.DDIM, reach=4):
+    data = GaussianMixture(np.eye(3, dims) * [[-2.0], [1.0], [0.5]], 0.5)
+    base = make(FLOW, prediction_type="flow")
+    denoiser = data.denoiser(FLOW, prediction_type="flow")
+    x_T = base.initial_noise((n, dims), steps=1, rng=3)
+    model = Model(base, denoiser, x_T)
+    fine = fine_tableau(FLOW, "flow", 50)
+    mask = np.arange(n) % 4 != 3 if n > 3 else np.ones(n, bool)
+    return Search(base, model, run(model, fine), mask, reach)
+
+
+def at(search, *places):
+    return [search.levels[place] for place in places]
+
+
+@pytest.mark.parametrize("make", BASES)
+@pytest.mark.parametrize(
+    "places", [(5, 20, 30, 45), (2, 21, 30, 45), (2, 20, 33, 45), (2, 20, 30, 47)]
+)
+def test_what_is_known_of_a_similar_table_changes_nothing(make, places):
+    search = begun(make=make)
+    known = search.grown(at(search, 2, 20, 30, 45))
+    calls = search.model.calls
+    one = search.grown(at(search, *places), known)
+    reused = search.model.calls - calls
+    two = search.grown(at(search, *places))
+    assert reused <= 4
+    assert reused < 4 or places[0] == 5
+    assert one.error == two.error
+    for mine, theirs in zip(one.weights, two.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("make", BASES)
+@pytest.mark.parametrize("reach", [1, 2, 4])
+def test_the_error_is_that_of_a_run_of_the_table(make, reach):
+    search = begun(make=make, reach=reach)
+    grown = search.grown(at(search, 2, 12, 25, 35, 45))
+    assert [w.size for w in grown.weights] == [min(i, reach - 1) for i in range(5)]
+    table = corrected(search.base, search.levels[0], grown.levels, grown.weights)
+    far = distances(run(search.model, table).x, search.flow.x, search.fitted)
+    assert grown.error == pytest.approx(far.mean(), rel=1e-10)
+
+
+def test_one_number_is_led_to_the_flow():
+    search = begun(n=1, dims=1)
+    grown = search.grown(at(search, 0, 20, 35))
+    table = corrected(search.base, search.levels[0], grown.levels, grown.weights)
+    plain = search.base.tableau(sigmas=table.sigmas)
+    missed = abs(run(search.model, plain).x - search.flow.x).item()
+    assert grown.error < 1e-3 * missed
+
+
+def test_the_recorded_flow_is_known_at_its_levels_and_between_them():
+    search = begun()
+    for place in (1, 10, 49):
+        level, (d, e) = search.levels[place], search.flow.estimates[place]
+        expected = level.alpha * d + level.sigma * e
+        np.testing.assert_allclose(search._flow_at(level), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(search._flow_at(FLOW.clean), search.flow.x)
+    # Between two levels: where a run in fine steps to there ends.
+    karras = np.sqrt(search.levels[20].karras * search.levels[21].karras)
+    sigmas = np.append(np.inf, sc.karras_sigmas(400, karras, 100.0))
+    solver = sc.DPMSolverPP(FLOW, order=3, prediction_type="flow")
+    there = list(solver.iterate(search.model.denoiser, search.model.x_T, sigmas=sigmas[:-1]))[-1].x
+    np.testing.assert_allclose(search._flow_at(FLOW.level(karras)), there, atol=2e-3)
+
+
+def test_the_search_ends_where_no_move_helps_and_ahead_of_its_beginnings():
+    search = begun()
+    own = search.base.tableau(4).levels[:-1]
+    best = search.best(4, own, 2)
+    places = [search.levels.index(level) for level in best.levels[:-1]]
+    for i in range(4):
+        for way in (1, -1):
+            moved = [*places[:i], places[i] + way, *places[i + 1 :]]
+            if moved[0] >= 0 and moved[-1] < 50 and np.all(np.diff(moved) > 0):
+                assert search.grown(at(search, *moved)).error >= best.error * (1.0 - 2e-3)
+    assert best.error < 0.9 * search.grown(at(search, *search._nearest(own))).error
+    assert search.best(4, own, 2).error == best.error
+
+
+def test_the_search_goes_on_from_the_best_beginnings_the_own_levels_among_them():
+    search = begun()
+    own = at(search, 3, 13, 30, 44)
+    beginnings = {(3, 13, 30, 44), *_bent(50, 4)}
+    first = min(beginnings, key=lambda places: search._at(places).error)
+    expected = search._descended(first, search._at(first))
+    assert search.best(4, own, 1).error == expected.error
+    found = search.best(4, own, 2)
+    assert search.best(4, found.levels[:-1], 1).error <= found.error
+
+
+class Foresees(sc.DDIM):
+    """Rows that depend on the last noisy level."""
+
+    def stages(self, levels):
+        for i, (stage, then) in enumerate(zip(super().stages(levels), levels[1:], strict=True)):
+            weight = 0.1 * np.log(levels[-2].karras)
+            yield reweighed(stage, np.full(int(i > 0), weight), then)
+
+
+def test_rows_that_depend_on_later_levels_are_made_anew():
+    search = begun(make=Foresees, reach=1)
+    known = search.grown(at(search, 2, 12, 20, 30, 45))
+    one = search.grown(at(search, 2, 12, 20, 30, 47), known)
+    assert one.error == search.grown(at(search, 2, 12, 20, 30, 47)).error
+    assert one.error != known.error
+
+
+def test_weights_are_least_squares_in_which_far_samples_weigh_less():
+    search = begun(n=200)
+    levels = at(search, 5, 22, 38)
+    grown = search.grown(levels)
+    (d, e), (_, before) = grown.estimates[1], grown.estimates[0]
+    then, rows = levels[2], search.fitted
+    level, (d_then, e_then) = levels[1], search.flow.estimates[38]
+    left = (then.alpha * (d_then - d) + then.sigma * (e_then - e))[rows]
+    column = (then.alpha * (then.karras - level.karras) * (before - e))[rows]
+    root = 1.0 / np.sqrt(np.linalg.norm(left, axis=1, keepdims=True))
+    expected, plain = (
+        np.linalg.lstsq((column * r).reshape(-1, 1), (left * r).reshape(-1))[0].item()
+        for r in (root, 1.0)
+    )
+    assert grown.weights[1].item() == pytest.approx(expected, rel=1e-3)
+    assert abs(plain / expected - 1.0) > 1e-2
+
+
+def test_places_near_levels_differ_and_leave_room():
+    search = begun()
+    assert search._nearest(at(search, 3, 9, 40)) == (3, 9, 40)
+    assert search._nearest(at(search, 0, 7, 7, 7)) == (0, 7, 8, 9)
+    assert search._nearest(at(search, 49, 49, 49)) == (47, 48, 49)
+
+
+def descent(parts):
+    search = begun(n=64)
+    grown = search.grown(at(search, 2, 20, 35))
+    base, x_T = search.base, search.model.x_T
+    batches = []
+    for rows in parts:
+        model = Model(base, search.model.denoiser, x_T[rows])
+        batches.append(Batch(model, search.flow.x[rows], np.ones(len(x_T[rows]), bool)))
+    logs = np.log([level.karras for level in grown.levels[:-1]])
+    vector = Free(logs, grown.weights).vector
+    return Descent(base, search.flow.tableau, batches, 3, 4, True, vector), vector
+
+
+def test_the_sums_of_batches_are_those_of_one():
+    whole, _ = descent([slice(None)])
+    halves, _ = descent([slice(0, 32), slice(32, None)])
+    np.testing.assert_allclose(halves.down(3), whole.down(3), rtol=1e-6, atol=1e-8)
+
+
+def test_the_slope_of_a_round_is_that_of_the_mean_distance():
+    one, vector = descent([slice(None)])
+    one._ridge *= 100.0
+    vector = vector + np.array([0.0, 0.0, 0.0, 0.1, -0.1, 0.2])
+    space = Space.around(vector[:3], np.log(1e-3), np.log(100.0))
+    _, slope = one._normal_equations(space, vector)
+    for i in range(6):
+        move = np.eye(6)[i] * 1e-5
+        expected = (one._error(vector + move) - one._error(vector - move)) / 2e-5
+        assert slope[i] == pytest.approx(expected, rel=2e-2, abs=2e-2 * np.abs(slope).max())
+
+
+def test_weights_are_held_by_a_part_of_the_error():
+    one, vector = descent([slice(None)])
+    moved = vector + np.array([0.0, 0.0, 0.0, 0.0, 0.3, -0.4])
+    ((model, x_0, rows),) = one.batches
+    distance = np.sum(distances(run(model, one.table(moved)).x, x_0, rows))
+    held = one._error(moved) - distance
+    assert held == pytest.approx(3e-3 * one._error(vector) * 0.25, rel=1e-9)
