@@ -52,9 +52,8 @@ def random_method(rng):
     large = bool(rng.integers(2))
     solver_order, scale_free = int(rng.integers(1, 4)), str(rng.choice(["ode", "sde"]))
     low = rng.uniform(0.05, 3.0)
-    restarts = (
-        (low, low * rng.uniform(1.1, 4.0), int(rng.integers(1, 4)), int(rng.integers(1, 3))),
-    )
+    high = low * rng.uniform(1.1, 4.0)
+    restarts = ((low, high, int(rng.integers(1, 4)), int(rng.integers(1, 3))),)
     return [
         (sc.DDIM, {}, 1, ()),
         (sc.DDIM, {"eta": rng.uniform(0.05, 1.0)}, 1, ()),
@@ -88,7 +87,7 @@ def random_method(rng):
         (sc.FlowAncestral, {"eta": rng.uniform(0.05, 1.0)}, 1, ("check_scale",)),
         (sc.LCM, {"timestep_scaling": None}, 1, ("check_marginals",)),
         (sc.TCD, {"gamma": rng.uniform(0.05, 1.0)}, 1, TIMED),
-        (sc.Restart, {"restarts": restarts}, 2, ("check_scale", "check_marginals")),
+        (sc.Restart, {"restarts": restarts}, 2, ("check_scale", "check_marginals", "check_noise")),
         (sc.PLMS, {"startup": startup, "weights": "constant"}, 2, ()),
         (sc.RES, {"order": 2 + large, "singlestep": bool(rng.integers(2))}, 2, ()),
         (sc.SASolver, {"predictor_order": order, "corrector_order": solver_order}, 1, ()),
@@ -104,6 +103,10 @@ def random_case(seed):
     make, options, order, excused = random_method(rng)
     options = {name: v.item() if isinstance(v, np.generic) else v for name, v in options.items()}
     schedule = random_schedule(rng)
+    if make is sc.Restart:  # below the noisiest level; where no level is, none is made again
+        part = min(1.0, 0.9 * schedule.karras_sigma(schedule.t_max) / options["restarts"][0][1])
+        low, high, *counts = options["restarts"][0]
+        options["restarts"] = ((part * low, part * high, *counts),)
     reaches_0 = schedule.alpha(schedule.t_max) == 0.0
     spacings = FROM_ALPHA_0 if reaches_0 else sorted(SPACINGS)
     scheduler = make(
@@ -132,7 +135,7 @@ def failures(seed):
 if __name__ == "__main__":
     first, number = (int(word) for word in (["0", *sys.argv[1:]])[-2:])
     failed = Counter()
-    with Pool(3) as pool:
+    with Pool(2) as pool:
         for done, found in enumerate(pool.imap_unordered(failures, range(first, first + number))):
             for name, text in found:
                 failed[name] += 1

@@ -222,6 +222,28 @@ explain(
 )
 explain(
     "diffusers",
+    "^(LCM|FlowMatchLCM)Scheduler|^TCDScheduler, eta=0.3",
+    ("check_marginals",),
+    Cause(
+        CONVENTIONS,
+        "by its formula, made for consistency models, whose D is a sample of the data: noise is "
+        "drawn anew in every step around D, and a diffusion model's D is a mean, so that a part of "
+        "the data's variance is lost in every step, however short it is",
+    ),
+)
+explain(
+    "diffusers",
+    "flow, shift=3$",
+    ORDERS,
+    Cause(
+        CONVENTIONS,
+        "in 20 steps the first one of this grid leads from sigma = 2997 to 56, and in 320 still to "
+        "725: the order comes later. The same two methods of this library have orders 1.00 and "
+        "0.78 at first on these levels, 1.87 and 1.85 at 320 steps and 1.98 at 2560",
+    ),
+)
+explain(
+    "diffusers",
     "(leading|linspace|trailing|float64 by default|_prediction|sample)$",
     ORDERS,
     Cause(

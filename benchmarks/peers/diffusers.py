@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from peers.base import Peer, Stepped, peer
+from peers.k_diffusion import Increments
 
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 SPACINGS = ("leading", "linspace", "trailing")
@@ -91,6 +92,27 @@ def multistep() -> Iterator[tuple[str, Kind]]:
         yield title, (1, True, "sigmas", options)
 
 
+def flows() -> Iterator[tuple[str, Kind]]:
+    """The solvers of diffusion, on the levels and with the prediction of a flow."""
+    for shift in (1.0, 3.0):
+        flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift}
+        for name, order, stochastic, options in (
+            ("DPMSolverMultistepScheduler", 2, False, {}),
+            ("DPMSolverMultistepScheduler", 2, False, {"solver_order": 3}),
+            ("DPMSolverMultistepScheduler", 1, True, {"algorithm_type": "sde-dpmsolver++"}),
+            ("DPMSolverSinglestepScheduler", 2, False, {}),
+            ("DEISMultistepScheduler", 2, False, {}),
+            ("UniPCMultistepScheduler", 2, False, {}),
+            ("SASolverScheduler", 1, True, {}),
+        ):
+            said = "".join(f", {key}={value}" for key, value in options.items())
+            title = f"{name}{said}, flow, shift={shift:g}"
+            yield title, (order, stochastic, "flow_sigmas", {**options, **flow})
+
+
+# A consistency model's grid is one of 50 unless it is told: for more steps it must be finer.
+CONSISTENCY = {"clip_sample": False, "original_inference_steps": 1000}
+
 KINDS: dict[str, Kind] = {
     "DDPMScheduler": (1, True, "vp", {"clip_sample": False}),
     "DDPMParallelScheduler": (1, True, "vp", {"clip_sample": False}),
@@ -131,7 +153,30 @@ KINDS: dict[str, Kind] = {
     "FlowMatchEulerDiscreteScheduler, shift=3": (1, False, "flow", {"shift": 3.0}),
     "FlowMatchHeunDiscreteScheduler": (2, False, "flow", {}),
     "FlowMatchHeunDiscreteScheduler, shift=3": (2, False, "flow", {"shift": 3.0}),
+    "FlowMatchLCMScheduler": (1, True, "flow", {}),
+    "LTXEulerAncestralRFScheduler": (1, True, "flow", {}),
+    "LTXEulerAncestralRFScheduler, half the noise": (1, True, "flow", {"eta": 0.5}),
+    "LTXEulerAncestralRFScheduler, without noise": (1, False, "flow", {"eta": 0.0}),
+    "CosineDPMSolverMultistepScheduler": (1, True, "edm", {"prediction_type": "epsilon"}),
+    "CosineDPMSolverMultistepScheduler, heun": (
+        *(1, True, "edm"),
+        {"prediction_type": "epsilon", "solver_type": "heun"},
+    ),
+    "CosineDPMSolverMultistepScheduler, order 1": (
+        *(1, True, "edm"),
+        {"prediction_type": "epsilon", "solver_order": 1},
+    ),
+    "DPMSolverSDEScheduler": (1, True, "ve", {}),
+    "IPNDMScheduler": (2, False, "ipndm", {}),
+    "LCMScheduler": (1, True, "vp", CONSISTENCY),
+    "LCMScheduler, timestep_scaling=1e9": (
+        *(1, True, "vp"),
+        {**CONSISTENCY, "timestep_scaling": 1e9},
+    ),
+    "TCDScheduler, eta=0.3": (1, True, "vp", CONSISTENCY),
+    "TCDScheduler, eta=0": (1, False, "vp", CONSISTENCY),
     **dict(multistep()),
+    **dict(flows()),
 }
 # Prediction types other than epsilon, and float64 as PyTorch's default: one spacing of each class.
 PREDICTIONS = ("v_prediction", "sample")
@@ -185,7 +230,7 @@ PRK = {f"PNDMScheduler, {option}" for option in ("float64 by default", "v_predic
 
 def _spacings(offered: Any, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the arguments for each spacing of timesteps and of sigmas that there is."""
-    if any(name.startswith("use_") for name in options):
+    if any(name.startswith("use_") for name in options) or options is CONSISTENCY:
         return {"": {}}
     found: dict[str, dict[str, Any]] = {}
     if "timestep_spacing" in offered:
@@ -204,8 +249,9 @@ class Diffusers(Stepped):
     """A run of one of diffusers' schedulers.
 
     `kind` is the scale of samples and the source of levels: "vp" has alphas_cumprod at its
-    timesteps; the others have `sigmas`, of Karras's scale ("ve"), with preconditioned outputs
-    ("edm"), for samples on the VP path ("sigmas"), or times of a flow ("flow").
+    timesteps, and "ipndm" alphas and betas; the others have `sigmas`, of Karras's scale ("ve"),
+    with preconditioned outputs ("edm"), for samples on the VP path ("sigmas"), or times of a flow,
+    from pure noise ("flow") or from a level below ("flow_sigmas").
     """
 
     def __init__(
@@ -213,7 +259,9 @@ class Diffusers(Stepped):
     ) -> None:
         super().__init__(lambda: make(**config), **options)
         self.kind, self.double = kind, double
-        self.prediction = config.get("prediction_type", "epsilon")
+        self.of_flow = kind in ("flow", "flow_sigmas")
+        default = "v_prediction" if kind == "ipndm" else "epsilon"
+        self.prediction = config.get("prediction_type", default)
         if kind == "edm" or any(name.startswith("use_") for name in config):
             self.low = 0.0
 
@@ -240,7 +288,7 @@ class Diffusers(Stepped):
 
     def set_timesteps(self, scheduler: Any, steps: int) -> None:
         """Tell it the number of steps."""
-        scheduler.set_timesteps(steps + 1 + (self.kind == "flow"))
+        scheduler.set_timesteps(steps + 1 + (self.kind in ("flow", "ipndm")))
         scheduler.asked = 0
 
     def levels(self, scheduler: Any) -> list[float]:
@@ -250,10 +298,13 @@ class Diffusers(Stepped):
             first = [scheduler.timesteps[i] for i in ends]
             rest = scheduler.timesteps[len(_prk(scheduler)) :]
             return [self.at(scheduler, t) for t in (*first, *rest)]
+        if self.kind == "ipndm":
+            pairs = zip(scheduler.alphas[1:-1], scheduler.betas[1:-1], strict=True)
+            return [float(sigma / alpha) for alpha, sigma in pairs]
         return [self._karras(float(s)) for s in scheduler.sigmas[:-1]]
 
     def _karras(self, s: float) -> float:
-        if self.kind == "flow":
+        if self.of_flow:
             return s / (1.0 - s) if s < 1.0 else np.inf
         return s
 
@@ -263,6 +314,12 @@ class Diffusers(Stepped):
             return super().at(scheduler, t)
         if scheduler.step_index is None:
             scheduler._init_step_index(t)
+        if self.kind == "ipndm":
+            return float(
+                scheduler.betas[scheduler.step_index] / scheduler.alphas[scheduler.step_index]
+            )
+        if getattr(scheduler, "mid_point_sigma", None) is not None:  # DPMSolverSDE
+            return float(scheduler.mid_point_sigma)
         at, levels = scheduler.step_index, scheduler.sigmas
         if not self.begins(scheduler) and hasattr(scheduler, "sigmas_up"):
             at, levels = at - 1, scheduler.sigmas_interpol  # KDPM2, ancestral
@@ -278,13 +335,13 @@ class Diffusers(Stepped):
 
     def alpha(self, s: Any) -> Any:
         """Scale of the sample."""
-        if self.kind in ("vp", "sigmas"):
+        if self.kind in ("vp", "sigmas", "ipndm"):
             return super().alpha(s)
-        return 1.0 / (1.0 + s) if self.kind == "flow" else 1.0
+        return 1.0 / (1.0 + s) if self.of_flow else 1.0
 
     def output(self, scheduler: Any, y: Any, denoised: Any, s: float) -> Any:
         """Return what a model that says `denoised` would return."""
-        if self.kind == "flow":  # eps - x_0
+        if self.of_flow:  # eps - x_0
             return (y - denoised) / s - denoised
         if self.kind == "edm":  # Karras et al. 2022, eq. 7
             of_data = scheduler.config.sigma_data
@@ -307,11 +364,15 @@ class Diffusers(Stepped):
     def step(self, scheduler: Any, output: Any, t: Any, sample: Any) -> Any:
         """Make one step."""
         scheduler.asked += 1
+        if getattr(scheduler, "noise_sampler", 0) is None:  # of torchsde, which has its own noise
+            import torch
+
+            scheduler.noise_sampler = Increments(torch.randn_like, sample)
         return super().step(scheduler, output, t, sample)
 
     def timesteps(self, scheduler: Any) -> Any:
         """Timesteps of the steps; of a flow, those after pure noise."""
-        if self.kind != "flow":
+        if self.kind not in ("flow", "ipndm"):
             return scheduler.timesteps
         twice = len(scheduler.timesteps) > 2 and scheduler.timesteps[1] == scheduler.timesteps[2]
         begin = 2 if twice else 1

@@ -85,6 +85,7 @@ def test_weights_alone_leave_the_levels(fitted):
     scheduler = begun(FLOW, spacing="flow_karras")
     alone = fit(scheduler, model(FLOW), noise(scheduler, 100), steps=4, levels=False)
     assert alone.tables[0].levels == scheduler.tableau(4).levels
+    assert alone.tables[0].entry == (1.0, 0.0)
     assert alone.report.fits[0].after < alone.report.fits[0].before
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from schedulers.fitting.least_squares import Space, descend
 from schedulers.fitting.passes import Model, run
-from schedulers.fitting.rows import Free, corrected, fitted_table
+from schedulers.fitting.rows import Free, corrected, levels_of
 from schedulers.fitting.trajectories import distances, flat, trust
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Descent:
     steps, reach : int
         Number of steps, and of the evaluations that a row weighs at most.
     moves_levels : bool
-        Whether the levels move.
+        Whether the levels move, and with them the factor of the noise.
     begun : ndarray of float64
         The free numbers that the descent begins with.
     """
@@ -84,9 +84,9 @@ class Descent:
     def table(self, vector: Floats) -> Tableau:
         """Return the table of these free numbers."""
         free = Free.of(vector, self.steps, self.reach)
-        if self.moves_levels:
-            return fitted_table(self.base, self.top, free)
-        return corrected(self.base, self.top, self.base.tableau(self.steps).levels, free.weights)
+        own = self.base.tableau(self.steps).levels
+        levels = levels_of(self.base, free) if self.moves_levels else own
+        return corrected(self.base, self.top, levels, free)
 
     def down(self, rounds: int) -> Floats:
         """Return the numbers after some rounds."""
@@ -100,17 +100,21 @@ class Descent:
             float(np.sum(distances(run(model, table).x, x_0, rows)))
             for model, x_0, rows in self.batches
         )
-        moved = vector[self.steps :] - self._begun[self.steps :]
+        moved = self._weights(vector) - self._weights(self._begun)
         return found + self._ridge * float(moved @ moved)
 
+    def _weights(self, vector: Floats) -> Floats:
+        return vector[self.steps + 1 :]
+
     def _normal_equations(self, space: Space, vector: Floats) -> tuple[Floats, Floats]:
-        is_weight = np.arange(vector.size) >= self.steps
+        is_weight = np.arange(vector.size) > self.steps
         moving = np.flatnonzero(is_weight | (self.moves_levels & np.isfinite(vector))).tolist()
         tried = [space.moved(vector, i, _MOVE) for i in moving]
         tables = [self.table(numbers) for numbers, _ in tried]
         normal = np.diag(2.0 * self._ridge * is_weight)
         slope = np.zeros_like(vector)
-        slope[self.steps :] = 2.0 * self._ridge * (vector[self.steps :] - self._begun[self.steps :])
+        moved = self._weights(vector) - self._weights(self._begun)
+        slope[is_weight] = 2.0 * self._ridge * moved
         for model, x_0, rows in self.batches:
             known = run(model, self.table(vector))
             reached, far = flat(known.x, rows), distances(known.x, x_0, rows)

@@ -14,7 +14,7 @@ from schedulers.fitting.descent import Batch, Descent
 from schedulers.fitting.fitted import FittedScheduler
 from schedulers.fitting.passes import Model, Pass, run
 from schedulers.fitting.report import Fit, Report
-from schedulers.fitting.rows import Free, sizes
+from schedulers.fitting.rows import sizes
 from schedulers.fitting.search import Search
 from schedulers.fitting.trajectories import fine_tableau, flat
 from schedulers.scheduler import Scheduler, progress_bar
@@ -164,10 +164,7 @@ def _fitted(
     """Return a table of as many steps as the scheduler's own, searched and then moved."""
     begun = own.levels[:-1]
     grown = search.best(own.steps, begun, _BEGINNINGS) if levels else search.grown(begun)
-    with np.errstate(divide="ignore"):
-        logs = np.log([level.karras for level in grown.levels[:-1]])
-    vector = Free(logs, grown.weights).vector
-    fine = search.flow.tableau
+    fine, vector = search.flow.tableau, grown.free.vector
     descent = Descent(scheduler, fine, batches, own.steps, search.reach, levels, vector)
     return descent.table(descent.down(_ROUNDS))
 
@@ -261,7 +258,7 @@ def _check_enough(
         int(mask.sum()) * int(np.prod(model.x_T.shape[1:]))
         for model, mask in zip(models, masks, strict=True)
     )
-    free = steps + sum(sizes(steps, reach))
+    free = steps + 1 + sum(sizes(steps, reach))
     outside = sum(int((~mask).sum()) for mask in masks)
     if known < 2 * free or not outside:
         raise ValueError(

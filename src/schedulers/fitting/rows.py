@@ -11,11 +11,16 @@ would add nothing but the given sample: each x is a sum of the estimates before 
 
 The first evaluation may be below the level of the given noise. There the marginal is noise but for
 little of the data, so that noise of scale sigma stands for noise of the first level's scale.
+
+And the run may begin with more noise, or less, than the model is told, by a factor. It is the start
+that moves a little (Frankel et al. 2025, section 4.2): a model that is told of less noise blurs
+less, as a few evaluations do too much. The factor stays with the noise of a point mass, x = alpha D
++ factor sigma e, until the last row, which weighs e by 0 in all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,24 +43,27 @@ class Free(NamedTuple):
     ----------
     log_sigmas : ndarray of float64, shape (steps,)
         Logarithm of Karras's sigma where each step begins, falling.
+    log_factor : float
+        Logarithm of the factor of the noise that the run begins with.
     weights : tuple of ndarray of float64
         w_1, w_2, ... of each row.
     """
 
     log_sigmas: Floats
+    log_factor: float
     weights: tuple[Floats, ...]
 
     @classmethod
     def of(cls, vector: Floats, steps: int, reach: int) -> Free:
         """Return the numbers of a vector: the logarithms, then the weights row by row."""
-        ends = np.cumsum([steps, *sizes(steps, reach)])
-        first, *rows = np.split(vector, ends[:-1])
-        return cls(first, tuple(rows))
+        ends = np.cumsum([steps, 1, *sizes(steps, reach)])
+        first, factor, *rows = np.split(vector, ends[:-1])
+        return cls(first, factor.item(), tuple(rows))
 
     @property
     def vector(self) -> Floats:
         """All of the numbers, in the order that `of` takes."""
-        return np.concatenate([self.log_sigmas, *self.weights])
+        return np.concatenate([self.log_sigmas, [self.log_factor], *self.weights])
 
 
 def sizes(steps: int, reach: int) -> list[int]:
@@ -63,26 +71,27 @@ def sizes(steps: int, reach: int) -> list[int]:
     return [min(row, reach - 1) for row in range(steps)]
 
 
-def fitted_table(base: Scheduler, top: Level, free: Free) -> Tableau:
-    """Return the table that has these numbers; the given sample is at the level `top`."""
+def levels_of(base: Scheduler, free: Free) -> tuple[Level, ...]:
+    """Return the levels of these numbers, and the clean one after them."""
     sigmas = np.exp(free.log_sigmas)
-    levels = (*map(base.schedule.level, sigmas.tolist()), base.schedule.clean)
-    return corrected(base, top, levels, free.weights)
+    return (*map(base.schedule.level, sigmas.tolist()), base.schedule.clean)
 
 
-def corrected(
-    base: Scheduler, top: Level, levels: tuple[Level, ...], weights: Sequence[Floats]
-) -> Tableau:
-    """Return the table of `base` on these levels, each row with what its weights add."""
-    rows = zip(base.stages(levels), weights, levels[1:], strict=True)
+def corrected(base: Scheduler, top: Level, levels: tuple[Level, ...], free: Free) -> Tableau:
+    """Return the table of `base` on these levels, each row with what its weights add.
+
+    The given sample is at the level `top`.
+    """
+    rows = zip(base.stages(levels), free.weights, levels[1:], strict=True)
     stages = tuple(reweighed(stage, added, then) for stage, added, then in rows)
-    scale = entry_scale(levels[0], top)
+    scale = entry_scale(levels[0], top, free.log_factor)
     return Tableau("FittedScheduler", (top, *levels[1:]), stages, (scale, 0.0))
 
 
-def entry_scale(first: Level, top: Level) -> float:
+def entry_scale(first: Level, top: Level, log_factor: float) -> float:
     """Return by what noise at the level `top` is scaled for an evaluation at the level `first`."""
-    return 1.0 if first == top else first.sigma / top.sigma
+    scale = 1.0 if first == top else first.sigma / top.sigma
+    return scale * math.exp(log_factor)
 
 
 def added_scale(level: Level, then: Level) -> float:

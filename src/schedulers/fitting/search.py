@@ -8,14 +8,16 @@ and stays where the last sample comes nearer to the flow's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from schedulers.engine import arrays
 from schedulers.fitting.passes import Model, Pass, next_sample
-from schedulers.fitting.rows import added_scale, entry_scale, reweighed
+from schedulers.fitting.rows import Free, added_scale, entry_scale, reweighed
 from schedulers.fitting.trajectories import distances, flat, trust
 from schedulers.schedules.base import Level
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _RIDGE = 1e-4
 # Moves of a level that are tried, as parts of the fine run.
 _MOVES = (0.16, 0.08, 0.04, 0.02, 0.01)
+# Of such a part that moves a level, what the logarithm of the noise's factor is moved by.
+_NOISE = 0.5
 # A move that gains less than this part of the error is not made.
 _LEAST_GAIN = 1e-3
 
@@ -40,7 +44,7 @@ class Grown(NamedTuple):
 
     levels: tuple[Level, ...]
     stages: tuple[Stage, ...]
-    weights: tuple[Floats, ...]
+    free: Free
     estimates: list[tuple[Any, Any]]
     error: float
 
@@ -68,27 +72,33 @@ class Search:
         self.fitted, self.reach = fitted, reach
         self.levels = flow.tableau.levels[:-1]
 
-    def grown(self, levels: Sequence[Level], known: Grown | None = None) -> Grown:
-        """Return the table that follows the flow on these levels.
+    def grown(
+        self, levels: Sequence[Level], log_factor: float = 0.0, known: Grown | None = None
+    ) -> Grown:
+        """Return the table that follows the flow on these levels, begun with this much noise.
 
         What the model has said on the first levels of a known table, where they are the same, is
         taken from there.
         """
         levels = (*levels, self.base.schedule.clean)
         begun = tuple(self.base.stages(levels))
-        same = 0 if known is None else _shared(known, levels, begun)
+        same = 0 if known is None else _shared(known, levels, begun, log_factor)
         estimates = [] if known is None else known.estimates[:same]
         kept = max(same - 1, 0)
-        weights = list(() if known is None else known.weights[:kept])
-        x = arrays.weighted_sum([(entry_scale(levels[0], self.levels[0]), self.model.x_T)])
+        weights = list(() if known is None else known.free.weights[:kept])
+        scale = entry_scale(levels[0], self.levels[0], log_factor)
+        x = arrays.weighted_sum([(scale, self.model.x_T)])
         for i in range(kept, len(begun)):
             if i >= same:
                 estimates.append(self.model.estimates(x, levels[i]))
-            weights.append(self._weights(begun[i], estimates[: i + 1], levels[i + 1]))
+            target = self._flow_at(levels[i + 1], log_factor)
+            weights.append(self._weights(begun[i], estimates[: i + 1], levels[i + 1], target))
             row = reweighed(begun[i], weights[-1], levels[i + 1])
             x = next_sample(row, estimates[: i + 1])
         error = float(np.mean(distances(x, self.flow.x, self.fitted)))
-        return Grown(levels, begun, tuple(weights), estimates, error)
+        with np.errstate(divide="ignore"):
+            logs = np.log([level.karras for level in levels[:-1]])
+        return Grown(levels, begun, Free(logs, log_factor, tuple(weights)), estimates, error)
 
     def best(self, steps: int, own: Sequence[Level], count: int) -> Grown:
         """Return the best table of this number of steps that was found.
@@ -103,30 +113,37 @@ class Search:
         return min(found, key=lambda grown: grown.error)
 
     def _descended(self, places: tuple[int, ...], grown: Grown) -> Grown:
-        """Move one level after another, by less and less, until no move helps."""
+        """Move one level after another, and the noise, by less and less, until no move helps."""
         for part in _MOVES:
             move, again = max(round(part * len(self.levels)), 1), True
             while again:
                 again = False
-                for i in range(len(places)):
-                    for way in (move, -move):
-                        moved = (*places[:i], places[i] + way, *places[i + 1 :])
-                        if not _falls(moved, len(self.levels)):
-                            continue
-                        tried = self._at(moved, grown)
-                        if tried.error < grown.error * (1.0 - _LEAST_GAIN):
-                            places, grown, again = moved, tried, True
+                for i, way in product(range(len(places) + 1), (1, -1)):
+                    moved, log_factor = list(places), grown.free.log_factor
+                    if i < len(places):
+                        moved[i] += way * move
+                    else:
+                        log_factor += way * part * _NOISE
+                    if not _falls(moved, len(self.levels)):
+                        continue
+                    tried = self._at(moved, log_factor, grown)
+                    if tried.error < grown.error * (1.0 - _LEAST_GAIN):
+                        places, grown, again = tuple(moved), tried, True
         return grown
 
-    def _at(self, places: Sequence[int], known: Grown | None = None) -> Grown:
-        return self.grown([self.levels[place] for place in places], known)
+    def _at(
+        self, places: Sequence[int], log_factor: float = 0.0, known: Grown | None = None
+    ) -> Grown:
+        return self.grown([self.levels[place] for place in places], log_factor, known)
 
-    def _weights(self, stage: Stage, estimates: Sequence[tuple[Any, Any]], end: Level) -> Floats:
-        """Return the weights with which a row ends nearest to the flow."""
+    def _weights(
+        self, stage: Stage, estimates: Sequence[tuple[Any, Any]], end: Level, target: Any
+    ) -> Floats:
+        """Return the weights with which a row ends nearest to the target."""
         past = estimates[max(len(estimates) - self.reach, 0) : -1][::-1]
         if not past:
             return np.zeros(0)
-        now, target = flat(estimates[-1][1], self.fitted), self._flow_at(end)
+        now = flat(estimates[-1][1], self.fitted)
         plain = next_sample(stage, estimates)
         scale = added_scale(stage.level, end)
         columns = np.stack([scale * (flat(e, self.fitted) - now) for _, e in past])
@@ -138,33 +155,41 @@ class Search:
         weights = np.linalg.lstsq(normal, weighed @ left)[0]
         return np.asarray(weights, np.float64)
 
-    def _flow_at(self, level: Level) -> Any:
-        """Return the recorded flow at a level: D and e change little between two fine steps."""
+    def _flow_at(self, level: Level, log_factor: float) -> Any:
+        """Return the recorded flow where its noise is that of a level times the factor.
+
+        It is scaled as samples at the level are. D and e change little between two fine steps.
+        """
         if not level.karras:
             return self.flow.x
-        d, e = self.flow.estimates[round(self._place(level))]
-        return arrays.weighted_sum([(level.alpha, d), (level.sigma, e)])
+        factor = math.exp(log_factor)
+        d, e = self.flow.estimates[round(self._place(factor * level.karras))]
+        return arrays.weighted_sum([(level.alpha, d), (factor * level.sigma, e)])
 
-    def _place(self, level: Level) -> float:
-        """Return where a level is on the fine run, between its noisy levels."""
-        if not np.isfinite(level.karras):
+    def _place(self, karras: float) -> float:
+        """Return where a Karras sigma is on the fine run, between its noisy levels."""
+        if not np.isfinite(karras):
             return 0.0
         finite = [i for i, known in enumerate(self.levels) if np.isfinite(known.karras)]
         logs = [-np.log(self.levels[i].karras) for i in finite]
-        return float(np.interp(-np.log(level.karras), logs, finite))
+        return float(np.interp(-np.log(karras), logs, finite))
 
     def _nearest(self, own: Sequence[Level]) -> tuple[int, ...]:
         """Return different places near these levels."""
         found: list[int] = []
         for i, level in enumerate(own):
             least, most = found[-1] + 1 if found else 0, len(self.levels) - len(own) + i
-            found.append(min(max(round(self._place(level)), least), most))
+            found.append(min(max(round(self._place(level.karras)), least), most))
         return tuple(found)
 
 
-def _shared(known: Grown, levels: tuple[Level, ...], stages: Sequence[Stage]) -> int:
+def _shared(
+    known: Grown, levels: tuple[Level, ...], stages: Sequence[Stage], log_factor: float
+) -> int:
     """Return how many of the first evaluations of a known table are those of this one."""
     shared = 0
+    if log_factor != known.free.log_factor:
+        return shared
     for i, level in enumerate(levels[:-1]):
         if level != known.levels[i] or (i and stages[i - 1] != known.stages[i - 1]):
             break
@@ -177,10 +202,10 @@ def _falls(places: Sequence[int], size: int) -> bool:
 
 
 def _bent(size: int, steps: int) -> Iterator[tuple[int, ...]]:
-    """Yield places to begin a search from, with several first levels and densities."""
-    for first in (0, size // 10, size // 5, size // 3):
-        for bend in (0.6, 0.8, 1.0, 1.3):
-            places = first + (size - 1 - first) * (np.arange(steps) / steps) ** bend
-            whole = tuple(places.round().astype(int).tolist())
-            if _falls(whole, size):
-                yield whole
+    """Yield places to begin a search from, with several first levels, ends and densities."""
+    for first, end in product((0.0, 0.1, 0.2), (0.8, 1.0)):
+        for bend in (0.4, 0.6, 0.8, 1.0, 1.3):
+            parts = first + (end - first) * (np.arange(steps) / steps) ** bend
+            places = tuple((parts * (size - 1)).round().astype(int).tolist())
+            if _falls(places, size):
+                yield places
