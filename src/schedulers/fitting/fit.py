@@ -50,11 +50,12 @@ def fit(
     """Fit tables of weights to a model, so that a few evaluations end where fine steps end.
 
     The model is only called. First it is run in fine steps from `x_T`. Then levels are searched,
-    and for each choice a table is built row by row: the weights of a row are those that lead
-    nearest to the fine run, by linear least squares. Last, levels and weights move together until
-    a run ends as near to the fine one as it can, in the mean distance over the samples: Levenberg's
-    and Marquardt's method, with derivatives from differences of runs. What a row weighs besides the
-    scheduler's own weights are differences of noise estimates, so that point masses stay exact.
+    and by which factor the noise is louder than the model is told. For each choice a table is built
+    row by row: the weights of a row are those that lead nearest to the fine run, by linear least
+    squares. Last, all of these move together until a run ends as near to the fine one as it can, in
+    the mean distance over the samples: Levenberg's and Marquardt's method, with derivatives from
+    differences of runs. What a row weighs besides the scheduler's own weights are differences of
+    noise estimates, so that point masses stay exact.
 
     Parameters
     ----------
@@ -71,7 +72,8 @@ def fit(
     steps : int or sequence of int
         Numbers of steps, each of which gets its table.
     levels : bool
-        Whether the levels are fitted, too. If not, they are the scheduler's own.
+        Whether the levels are fitted, too, and the factor of the noise. If not, the levels are the
+        scheduler's own.
     reach : int
         How many evaluations a row weighs, at most.
     held_out : float
@@ -98,7 +100,9 @@ def fit(
     References
     ----------
     Frankel, Chen, Li, Koh, Ratliff, Oh: S4S: Solving for a Diffusion Model Solver, 2025, which
-    fits by gradients through the network.
+    fits by gradients through the network. Li, Qu, Yao, Sun, Moens: Alleviating Exposure Bias in
+    Diffusion Models through Sampling with Shifted Time Steps, 2023, which tells the model another
+    time than the sample's.
 
     Examples
     --------
