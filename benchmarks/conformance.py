@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from peers import azula, diffusers, k_diffusion, ldm, small
+from peers import azula, deepinv, diffusers, k_diffusion, ldm, small
 from peers.base import Peer
 from peers.causes import CONVENTIONS, EXPLANATIONS, FAULTS, HARMLESS, UNEXPLAINED, Cause
 from schedulers.testing import CheckFailed, checks_for
@@ -73,6 +73,8 @@ PEERS: dict[str, Callable[[], Iterator[Peer]]] = {
     "stable-diffusion-sdkit": ldm.ldm,
     "smalldiffusion": small.smalldiffusion,
     "denoising-diffusion-pytorch": small.denoising_diffusion_pytorch,
+    "imagen-pytorch": small.imagen_pytorch,
+    "deepinv": deepinv.deepinv,
     "nvidia-physicsnemo": small.physicsnemo,
     "flow-matching": small.flow_matching,
     "audio-diffusion-pytorch": small.audio_diffusion_pytorch,
@@ -120,6 +122,24 @@ that precision, and was held to its rounding. You can check any sampler in the s
 """
 
 
+LEFT_OUT = """\
+## Not examined
+
+Samplers that do not go down a grid of levels with one denoiser, and so are no samplers in the sense
+of the checks:
+
+- diffusers: `DDIMInverseScheduler` and `DPMSolverMultistepInverseScheduler` go up the levels;
+  `RePaintScheduler` needs an image and a mask; `AmusedScheduler`, `BlockRefinementScheduler`,
+  `DiscreteDDIMScheduler`, `EntropyBoundScheduler` and `VQDiffusionScheduler` sample tokens.
+  `CMStochasticIterativeScheduler`, `CogVideoXDPMScheduler`, `DDPMWuerstchenScheduler`,
+  `FlowMapEulerDiscreteScheduler`, `HeliosScheduler`, `HeliosDMDScheduler`, `KarrasVeScheduler`,
+  `MiniMaxH3Scheduler`, `PiflowScheduler`, `RFD4ProteinaScheduler`, `SCMScheduler`,
+  `ScoreSdeVeScheduler` and `UnCLIPScheduler` are each made for one model, and their steps take
+  other arguments.
+- Packages without a sampler that can be run apart from their own networks are missing, too.
+"""
+
+
 def page(rows: list[Row], versions: dict[str, str]) -> str:
     """Return the page of docs."""
     held = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -149,6 +169,7 @@ def page(rows: list[Row], versions: dict[str, str]) -> str:
         for cause, which in causes.items():
             rest.append(f"- {cause.text[0].upper()}{cause.text[1:]}.")
             rest += [f"  - {line}" for line in shortened(which)]
+    rest += ["", *LEFT_OUT.splitlines()]
     start = INTRODUCTION.format(versions=held, count=len(rows))
     return start + "\n".join(table) + "\n" + TABLE + "\n".join([*lines, *rest]) + "\n"
 

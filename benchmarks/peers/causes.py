@@ -59,7 +59,7 @@ explain(
 )
 explain(
     "k-diffusion k-samplers",
-    "eta=0$|sample_dpm_fast",
+    "eta=0$|sample_dpm_(fast|adaptive)",
     NOISE,
     Cause(HARMLESS, "the noise is drawn for any eta and multiplied by sigma_up = 0"),
 )
@@ -71,6 +71,16 @@ explain(
         "a schedule of one step, from sigma to 0, takes the branch `if sigmas[i + 1] == 0`, which "
         "sets no `h`, and then runs into `h_last = h` (sampling.py, line 651; in the 3M "
         "`h_1, h_2 = h, h_1`, line 701)"
+    ),
+)
+
+explain(
+    "k-diffusion k-samplers",
+    "^sample_dpm_adaptive",
+    SHAPES,
+    fault(
+        "of no samples the error, `torch.linalg.norm((x_low - x_high) / delta) / x.numel() ** 0.5` "
+        "(sampling.py, line 463), is 0/0, no step is accepted, and the loop never ends"
     ),
 )
 
@@ -385,5 +395,49 @@ explain(
         "a step ends at `alphas_cumprod[t - 1]` (ddpm.py, line 91) whatever `set_timesteps` was "
         "told: with fewer steps than training timesteps the sample stays near the first level, "
         "and the model is asked at others"
+    ),
+)
+
+# ---------------------------------------------------------------- deepinv, imagen-pytorch
+
+explain(
+    "deepinv",
+    "^(Euler|Heun)Solver, alpha=0$",
+    NOISE,
+    Cause(
+        HARMLESS,
+        "`dW = self.randn_like(x0) * dt**0.5` (sde_solver.py, in both solvers) is drawn for an "
+        "alpha of 0 too, and multiplied by a diffusion of 0",
+    ),
+)
+explain(
+    "deepinv",
+    "^(Euler|Heun)Solver",
+    EXACT,
+    Cause(
+        CONVENTIONS,
+        "by its formula, Euler and Maruyama's, and Heun's for the SDE: the noise of a step has the "
+        "diffusion of its ends, 2 alpha s (s - s') at the first, in place of what the step leaves "
+        "of it, and with alpha > 0 a point is passed by a single step. First order, as documented",
+    ),
+)
+explain(
+    "deepinv",
+    "^DDPMSolver, variance=large",
+    ("check_point_mass_variance",),
+    Cause(
+        CONVENTIONS,
+        "the larger of the two variances that Ho et al. name (section 3.2), beta in place of the "
+        "posterior's: right for data N(0, I), and too much noise for a point",
+    ),
+)
+explain(
+    "imagen-pytorch",
+    "S_churn=0$",
+    NOISE,
+    Cause(
+        HARMLESS,
+        "`eps = hp.S_noise * torch.randn(...)` (elucidated_imagen.py, line 489) is drawn for a "
+        "gamma of 0 too",
     ),
 )

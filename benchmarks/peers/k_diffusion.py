@@ -83,10 +83,7 @@ def samplers(package: str, sampling: Any) -> Iterator[Peer]:
 
 
 def dpm_solver(package: str, sampling: Any) -> Iterator[Peer]:
-    """Return DPM-fast, which has levels of its own between two ends.
-
-    DPM-adaptive is left out: of no samples it never ends, its error being NaN.
-    """
+    """Return DPM-fast and DPM-adaptive, which have levels of their own between two ends."""
 
     def fast(model: Callable, x: Any, sigmas: Any, disable: bool) -> Any:
         ends = float(sigmas[-1]), float(sigmas[0])
@@ -99,6 +96,17 @@ def dpm_solver(package: str, sampling: Any) -> Iterator[Peer]:
         "precision": "float32",  # of torch.tensor(sigma_max)
     }
     yield peer(package, "sample_dpm_fast", sampler(fast, {}), 2, **claims)
+
+    def adaptive(model: Callable, x: Any, sigmas: Any, disable: bool) -> Any:
+        if not x.numel():  # its error is NaN then, and it never ends
+            raise RuntimeError("of no samples it never ends: its error is NaN")
+        ends, exact = (float(sigmas[-1]), float(sigmas[0])), {"rtol": 1e-4, "atol": 1e-5}
+        return sampling.sample_dpm_adaptive(model, x, *ends, disable=disable, **exact)
+
+    yield peer(
+        *(package, "sample_dpm_adaptive, rtol=1e-4, atol=1e-5", sampler(adaptive, {}), 2),
+        **{**claims, "tolerance": 1e-2},
+    )
 
 
 def sampler(function: Callable, options: dict[str, Any]) -> Callable:

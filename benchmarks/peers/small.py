@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,66 @@ def denoising_diffusion_pytorch() -> Iterator[Peer]:
         yield peer(package, f"ElucidatedDiffusion.{name}", run, 2, **claims)
     run = sampler_of("sample_using_dpmpp", 0.0, 1.0)
     yield peer(package, "ElucidatedDiffusion.sample_using_dpmpp", run, 2)
+
+
+def imagen_pytorch() -> Iterator[Peer]:
+    """EDM's sampler of one network of the cascade; it clips to [-1, 1], as the one above does."""
+    import torch
+    from transformers import T5Config
+
+    kept = T5Config.from_pretrained  # its import asks a hub for the size of a text encoder
+    T5Config.from_pretrained = lambda name: T5Config()
+    try:
+        from imagen_pytorch import elucidated_imagen as home
+    finally:
+        T5Config.from_pretrained = kept
+
+    unit = 2.0**-40
+
+    def sampler_of(churn: float, s_noise: float) -> Callable:
+        def sampler(denoiser: Callable, x: Any, sigmas: Any, noise: Callable) -> Any:
+            class Run(home.ElucidatedImagen):  # type: ignore[misc]
+                device = torch.device("cpu")
+
+                def __init__(self) -> None:
+                    torch.nn.Module.__init__(self)
+                    given = {"S_churn": churn, "S_noise": s_noise, "S_tmin": 0.0, "S_tmax": np.inf}
+                    given["num_sample_steps"] = len(sigmas) - 1
+                    self.hparams = [home.Hparams(*map(given.get, home.Hparams_fields))]
+                    self.unnormalize_img = lambda images: images
+
+                def sample_schedule(self, *rest: Any) -> Any:
+                    return unit * sigmas
+
+                def preconditioned_network_forward(
+                    self, net: Any, y: Any, s: float, **rest: Any
+                ) -> Any:
+                    return unit * denoiser(y / unit, s / unit)
+
+            drawn: list[Any] = []
+
+            def randn(shape: Any, device: Any) -> Any:
+                drawn.append(noise(x) if drawn else x / sigmas[0])
+                return drawn[-1]
+
+            net = SimpleNamespace(self_cond=False, forward_with_cond_scale=None)
+            kept, home.torch.randn = home.torch.randn, randn
+            try:
+                return Run().one_unet_sample(net, x.shape, unet_number=1, use_tqdm=False) / unit
+            finally:
+                home.torch.randn = kept
+
+        return sampler
+
+    for name, churn, s_noise in (
+        ("one_unet_sample, S_churn=0", 0.0, 1.0),
+        ("one_unet_sample, S_churn=4", 4.0, 1.0),
+        ("one_unet_sample, S_churn=4, S_noise=1.01", 4.0, 1.01),
+    ):
+        claims: dict[str, Any] = {"stochastic": churn > 0.0, "s_noise": s_noise}
+        claims["precision"] = "float32" if churn else "float64"  # of torch.where, for gamma
+        title = f"ElucidatedImagen.{name}"
+        yield peer("imagen-pytorch", title, sampler_of(churn, s_noise), 2, **claims)
 
 
 def physicsnemo() -> Iterator[Peer]:
