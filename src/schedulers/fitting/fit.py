@@ -136,40 +136,42 @@ def fit(
         for model, flow, mask in zip(models, chain([first], flows), masks, strict=True)
     ]
     search = Search(scheduler, models[0], first, masks[0], reach)
-    tables, fits = [], []
-    for count in bar(counts):
-        own = scheduler.tableau(count)
-        table = _fitted(scheduler, search, batches, own, levels)
-        errors = [_errors(batches, each) for each in (own, table)]
-        kept = errors[1][1] < errors[0][1]
-        tables.append(table if kept else own)
-        after, fitted = errors[kept][1], errors[kept][0]
-        fits.append(Fit(count, count, errors[0][1], after, fitted, kept))
+    found = [_better(search, batches, scheduler.tableau(count), levels) for count in bar(counts)]
     inside = sum(int(mask.sum()) for mask in masks)
     report = Report(
         repr(scheduler),
         inside,
         sum(len(mask) for mask in masks) - inside,
         sum(model.calls for model in models),
-        tuple(fits),
+        tuple(gain for _, gain in found),
     )
     return FittedScheduler(
         scheduler.schedule,
         prediction_type=scheduler.prediction_type,
         threshold=scheduler.threshold,
-        tables=tables,
+        tables=[table for table, _ in found],
         report=report,
     )
 
 
-def _fitted(
-    scheduler: Scheduler, search: Search, batches: Sequence[Batch], own: Tableau, levels: bool
-) -> Tableau:
+def _better(
+    search: Search, batches: Sequence[Batch], own: Tableau, levels: bool
+) -> tuple[Tableau, Fit]:
+    """Return the fitted table, or the scheduler's own where that is better, and what it gains."""
+    table = _fitted(search, batches, own, levels)
+    errors = [_errors(batches, each) for each in (own, table)]
+    kept = errors[1][1] < errors[0][1]
+    fitted, after = errors[kept]
+    gain = Fit(own.steps, own.nfe, errors[0][1], after, fitted, kept)
+    return (table if kept else own), gain
+
+
+def _fitted(search: Search, batches: Sequence[Batch], own: Tableau, levels: bool) -> Tableau:
     """Return a table of as many steps as the scheduler's own, searched and then moved."""
     begun = own.levels[:-1]
     grown = search.best(own.steps, begun, _BEGINNINGS) if levels else search.grown(begun)
     fine, vector = search.flow.tableau, grown.free.vector
-    descent = Descent(scheduler, fine, batches, own.steps, search.reach, levels, vector)
+    descent = Descent(search.base, fine, batches, own.steps, search.reach, levels, vector)
     return descent.table(descent.down(_ROUNDS))
 
 
