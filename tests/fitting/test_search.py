@@ -119,6 +119,42 @@ def test_the_search_goes_on_from_the_best_beginnings_the_own_levels_among_them()
     assert search.best(4, own, 1).error == expected.error
     found = search.best(4, own, 2)
     assert search.best(4, found.levels[:-1], 1).error <= found.error
+    known = {places: search._at(places).error for places in beginnings}
+    search._descended = lambda places, grown: gone.append(places) or grown
+    for count in (1, 3):
+        gone = []
+        search.best(4, own, count)
+        assert gone == sorted(known, key=known.get)[:count]
+
+
+def test_beginnings_differ_in_their_first_level_their_end_and_their_density():
+    found = set(_bent(100, 5))
+    assert {places[0] for places in found} == {0, 10, 20}
+    assert len(found) == 30
+    for places in found:
+        assert 0 <= places[0] < places[-1] < 100
+        assert np.all(np.diff(places) > 0)
+    lasts = [places[-1] for places in found if places[0] == 0]
+    assert min(lasts) < 65
+    assert max(lasts) > 85
+    falling = [np.diff(places, 2).sum() < 0 for places in found]
+    assert 0 < sum(falling) < len(falling)
+
+
+def test_the_noise_is_moved_from_where_it_is():
+    search = begun()
+    places = (2, 20, 30, 45)
+    tried = []
+    plain = search.grown
+
+    def grown(levels, log_factor=0.0, known=None):
+        tried.append((log_factor, 0.0 if known is None else known.free.log_factor))
+        return plain(levels, log_factor, known)
+
+    search.grown = grown
+    search._descended(places, plain(at(search, *places), 0.5))
+    moves = {round(abs(new - old), 12) for new, old in tried}
+    assert moves == {0.0, 0.08, 0.04, 0.02, 0.01, 0.005}
 
 
 class Foresees(sc.DDIM):
