@@ -12,10 +12,10 @@ would add nothing but the given sample: each x is a sum of the estimates before 
 The first evaluation may be below the level of the given noise. There the marginal is noise but for
 little of the data, so that noise of scale sigma stands for noise of the first level's scale.
 
-And the run may begin with more noise, or less, than the model is told, by a factor. It is the start
-that moves a little (Frankel et al. 2025, section 4.2): a model that is told of less noise blurs
-less, as a few evaluations do too much. The factor stays with the noise of a point mass, x = alpha D
-+ factor sigma e, until the last row, which weighs e by 0 in all.
+And the run may begin with more noise, or less, than the model is told, by a factor. So the start
+moves a little, as in the relaxed objective of Frankel et al. (2025). A model that is told of less
+noise than there is blurs less, and few evaluations blur too much. Under a factor f a point mass has
+x = alpha x_0 + f sigma eps in the whole run. The last row weighs e by 0 in all, and so ends at x_0.
 """
 
 from __future__ import annotations
