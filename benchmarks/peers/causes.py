@@ -115,9 +115,9 @@ explain(
     "^REABSampler, order=[234]",
     ("check_order", "check_order_nonlinear"),
     fault(
-        "`torch.sqrt(alpha_s**2 + sigma_t**2) * integral` (sample.py, in `REABSampler.__call__`) has "
-        "sigma_t where its docstring's formula, sqrt(1 + e^{2s}), has sigma_s; with sigma_s there "
-        "the order of both checks is 2.00"
+        "`torch.sqrt(alpha_s**2 + sigma_t**2) * integral` (sample.py, in `REABSampler.__call__`) "
+        "has sigma_t where its docstring's formula, sqrt(1 + e^{2s}), has sigma_s; with sigma_s "
+        "there the order of both checks is 2.00"
     ),
 )
 explain(
