@@ -73,14 +73,9 @@ def denoising_diffusion_pytorch() -> Iterator[Peer]:
                 ) -> Any:
                     return unit * denoiser(y / unit, s / unit)
 
-            drawn: list[Any] = []
-
-            def randn(shape: Any, device: Any) -> Any:
-                drawn.append(noise(x) if drawn else x / sigmas[0])
-                return drawn[-1]
-
             kept = home.torch.randn, home.unnormalize_to_zero_to_one, home.tqdm
-            home.torch.randn, home.unnormalize_to_zero_to_one = randn, lambda images: images
+            home.torch.randn = beginning(x, sigmas, noise)
+            home.unnormalize_to_zero_to_one = lambda images: images
             home.tqdm = lambda found, **options: found
             try:
                 return getattr(Run(), method)(1, len(sigmas) - 1) / unit
@@ -100,6 +95,17 @@ def denoising_diffusion_pytorch() -> Iterator[Peer]:
         yield peer(package, f"ElucidatedDiffusion.{name}", run, 2, **claims)
     run = sampler_of("sample_using_dpmpp", 0.0, 1.0)
     yield peer(package, "ElucidatedDiffusion.sample_using_dpmpp", run, 2)
+
+
+def beginning(x: Any, sigmas: Any, noise: Callable) -> Callable:
+    """Return a `randn` whose first draw, at the scale of the first sigma, is x."""
+    drawn: list[Any] = []
+
+    def randn(shape: Any, device: Any) -> Any:
+        drawn.append(noise(x) if drawn else x / sigmas[0])
+        return drawn[-1]
+
+    return randn
 
 
 def imagen_pytorch() -> Iterator[Peer]:
@@ -136,14 +142,8 @@ def imagen_pytorch() -> Iterator[Peer]:
                 ) -> Any:
                     return unit * denoiser(y / unit, s / unit)
 
-            drawn: list[Any] = []
-
-            def randn(shape: Any, device: Any) -> Any:
-                drawn.append(noise(x) if drawn else x / sigmas[0])
-                return drawn[-1]
-
             net = SimpleNamespace(self_cond=False, forward_with_cond_scale=None)
-            kept, home.torch.randn = home.torch.randn, randn
+            kept, home.torch.randn = home.torch.randn, beginning(x, sigmas, noise)
             try:
                 return Run().one_unet_sample(net, x.shape, unet_number=1, use_tqdm=False) / unit
             finally:
