@@ -125,18 +125,17 @@ that precision, and was held to its rounding. You can check any sampler in the s
 LEFT_OUT = """\
 ## Not examined
 
-Samplers that do not go down a grid of levels with one denoiser, and so are no samplers in the sense
-of the checks:
-
-- diffusers: `DDIMInverseScheduler` and `DPMSolverMultistepInverseScheduler` go up the levels;
-  `RePaintScheduler` needs an image and a mask; `AmusedScheduler`, `BlockRefinementScheduler`,
-  `DiscreteDDIMScheduler`, `EntropyBoundScheduler` and `VQDiffusionScheduler` sample tokens.
-  `CMStochasticIterativeScheduler`, `CogVideoXDPMScheduler`, `DDPMWuerstchenScheduler`,
-  `FlowMapEulerDiscreteScheduler`, `HeliosScheduler`, `HeliosDMDScheduler`, `KarrasVeScheduler`,
-  `MiniMaxH3Scheduler`, `PiflowScheduler`, `RFD4ProteinaScheduler`, `SCMScheduler`,
-  `ScoreSdeVeScheduler` and `UnCLIPScheduler` are each made for one model, and their steps take
-  other arguments.
-- Packages without a sampler that can be run apart from their own networks are missing, too.
+- diffusers, no samplers in the sense of the checks: `DDIMInverseScheduler` and
+  `DPMSolverMultistepInverseScheduler` go up the levels; `RePaintScheduler` needs an image and a
+  mask; `AmusedScheduler`, `BlockRefinementScheduler`, `DiscreteDDIMScheduler`,
+  `EntropyBoundScheduler` and `VQDiffusionScheduler` sample tokens.
+- diffusers, with a step that takes other arguments: `CogVideoXDPMScheduler`,
+  `FlowMapEulerDiscreteScheduler`, `HeliosDMDScheduler`, `KarrasVeScheduler`,
+  `RFD4ProteinaScheduler`.
+- diffusers, not adapted yet: `CMStochasticIterativeScheduler`, `DDPMWuerstchenScheduler`,
+  `HeliosScheduler`, `MiniMaxH3Scheduler`, `PiflowScheduler`, `SCMScheduler`, `ScoreSdeVeScheduler`,
+  `UnCLIPScheduler`.
+- Packages other than those named above.
 """
 
 
