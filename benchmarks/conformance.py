@@ -16,10 +16,11 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
-from peers import azula, deepinv, diffusers, k_diffusion, ldm, small
+from peers import azula, deepinv, diffusers, diffusers_own, k_diffusion, ldm, small
 from peers.base import Peer
 from peers.causes import CONVENTIONS, EXPLANATIONS, FAULTS, HARMLESS, UNEXPLAINED, Cause
 from schedulers.testing import CheckFailed, checks_for
@@ -69,7 +70,7 @@ PEERS: dict[str, Callable[[], Iterator[Peer]]] = {
     "k-diffusion": k_diffusion.k_diffusion,
     "k-samplers": k_diffusion.k_samplers,
     "azula": azula.azula,
-    "diffusers": diffusers.diffusers,
+    "diffusers": lambda: chain(diffusers.diffusers(), diffusers_own.own()),
     "stable-diffusion-sdkit": ldm.ldm,
     "smalldiffusion": small.smalldiffusion,
     "denoising-diffusion-pytorch": small.denoising_diffusion_pytorch,
@@ -129,12 +130,8 @@ LEFT_OUT = """\
   `DPMSolverMultistepInverseScheduler` go up the levels; `RePaintScheduler` needs an image and a
   mask; `AmusedScheduler`, `BlockRefinementScheduler`, `DiscreteDDIMScheduler`,
   `EntropyBoundScheduler` and `VQDiffusionScheduler` sample tokens.
-- diffusers, with a step that takes other arguments: `CogVideoXDPMScheduler`,
-  `FlowMapEulerDiscreteScheduler`, `HeliosDMDScheduler`, `KarrasVeScheduler`,
-  `RFD4ProteinaScheduler`.
-- diffusers, not adapted yet: `CMStochasticIterativeScheduler`, `DDPMWuerstchenScheduler`,
-  `HeliosScheduler`, `MiniMaxH3Scheduler`, `PiflowScheduler`, `SCMScheduler`, `ScoreSdeVeScheduler`,
-  `UnCLIPScheduler`.
+- diffusers, several resolutions in one run: `HeliosScheduler` and `HeliosDMDScheduler` with more
+  than one stage.
 - Packages other than those named above.
 """
 

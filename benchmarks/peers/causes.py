@@ -136,11 +136,12 @@ explain(
 
 explain(
     "diffusers",
-    "^(DDIM|DDIMParallel|CogVideoXDDIM|PNDM)Scheduler.*(linspace|trailing)",
+    "^(DDIM|DDIMParallel|CogVideoXDDIM|CogVideoXDPM|PNDM)Scheduler.*(linspace|trailing)",
     VALUES,
     fault(
         "a step ends at `timestep - num_train_timesteps // num_inference_steps` "
-        "(scheduling_ddim.py, line 445; scheduling_pndm.py, line 363), while the next evaluation "
+        "(scheduling_ddim.py, line 445; scheduling_pndm.py, line 363; scheduling_dpm_cogvideox.py, "
+        "line 467), while the next evaluation "
         "is at the spacing's next timestep, which for this spacing is another one: the sample is "
         "at one level, and taken for one of another"
     ),
@@ -189,11 +190,12 @@ explain(
 )
 explain(
     "diffusers",
-    "^UniPC",
+    "^(UniPC|HeliosScheduler.*unipc)",
     SHAPES,
     Cause(
         CONVENTIONS,
-        '`torch.einsum("k,bkc...->bc...", ...)` (scheduling_unipc_multistep.py, lines 947 to 1091) '
+        '`torch.einsum("k,bkc...->bc...", ...)` (scheduling_unipc_multistep.py, lines 947 to 1091; '
+        "scheduling_helios.py, lines 576 to 729) "
         "asks for an axis 1, which samples of one dimension have not: it takes batches of images",
     ),
 )
@@ -232,7 +234,7 @@ explain(
 )
 explain(
     "diffusers",
-    "^(LCM|FlowMatchLCM)Scheduler|^TCDScheduler, eta=0.3",
+    "^(LCM|FlowMatchLCM|CMStochasticIterative|SCM|HeliosDMD)Scheduler|^TCDScheduler, eta=0.3",
     ("check_marginals",),
     Cause(
         CONVENTIONS,
@@ -261,6 +263,97 @@ explain(
         "the first and last levels of this spacing are rounded to training timesteps and so move "
         "with the number of steps, which disturbs the estimate; on levels that do not move, such "
         "as Karras's, the same method has its order",
+    ),
+)
+
+explain(
+    "diffusers",
+    "^UnCLIPScheduler",
+    SHAPES,
+    Cause(
+        CONVENTIONS,
+        "`model_output.shape[1] == sample.shape[1] * 2` (scheduling_unclip.py, line 272) asks for "
+        "an axis 1, which samples of one dimension have not: it takes batches of images",
+    ),
+)
+explain(
+    "diffusers",
+    "^(Piflow|RFD4Proteina)Scheduler|^ScoreSdeVe.*step_correct",
+    SHAPES,
+    Cause(
+        CONVENTIONS,
+        "of no samples there is no first or largest: `num_substeps.max()` (scheduling_piflow.py, "
+        "line 126), `t[0]` (scheduling_rfd4_proteina.py, line 253), `reshape(0, -1)` "
+        "(scheduling_sde_ve.py, line 282)",
+    ),
+)
+explain(
+    "diffusers",
+    "^CogVideoXDPM",
+    NOISE,
+    Cause(
+        HARMLESS,
+        "from the second step on, a step of first order is made, with noise, and thrown away "
+        "(scheduling_dpm_cogvideox.py, lines 498 and 506): every second draw has no part in the "
+        "samples",
+    ),
+)
+explain(
+    "diffusers",
+    "^KarrasVe",
+    NOISE,
+    Cause(
+        HARMLESS,
+        "`randn_tensor` is called in every step (scheduling_karras_ve.py, line 154), also where "
+        "gamma is 0: without churn, and outside s_min and s_max. What no check shows: `schedule` "
+        "holds squares of sigma (lines 125 to 128), which the steps take for sigma, so that a run "
+        "begins at sigma_max**2 = 10,000, and `init_noise_sigma` is sigma_max = 100",
+    ),
+)
+explain(
+    "diffusers",
+    "^ScoreSdeVe",
+    ("check_point_mass_variance",),
+    Cause(
+        CONVENTIONS,
+        "by its formula, the reverse diffusion of Song et al. 2021 (eq. 46): the score's weight is "
+        "frozen over a step, and the noise is not damped. At a point the sample is multiplied by "
+        "(s'/s)**2 and s**2 - s'**2 is added, a variance of s'**4 / s**2 + s**2 - s'**2. First "
+        "order",
+    ),
+)
+explain(
+    "diffusers",
+    "^ScoreSdeVe.*step_correct",
+    ("check_point_mass", "check_batch"),
+    Cause(
+        CONVENTIONS,
+        "by its formula, whose step is 2 (snr |z| / |score|)**2 with means over the batch "
+        "(scheduling_sde_ve.py, lines 282 to 284): samples depend on each other, and where the "
+        "score is 0, as in the middle of a point's noise, the step is infinite",
+    ),
+)
+explain(
+    "diffusers",
+    "^ScoreSdeVp",
+    VALUES,
+    Cause(
+        CONVENTIONS,
+        "by its formula: Euler's steps are taken in x with its drift, so that a point mass is only "
+        "reached as steps grow. What no check shows: `dt = -1.0 / len(self.timesteps)` "
+        "(scheduling_sde_vp.py, line 89) is not the distance of the timesteps, "
+        "`linspace(1, sampling_eps, num_inference_steps)`: the sample gets up to sampling_eps of "
+        "time away from where the model is told that it is, however many steps there are",
+    ),
+)
+explain(
+    "diffusers",
+    "^RFD4",
+    ("check_point_mass_variance",),
+    Cause(
+        CONVENTIONS,
+        "by its formula (scheduling_rfd4_proteina.py, line 271): Euler's step of the stochastic "
+        "equation, in which the score's weight is frozen and the noise is not damped. First order",
     ),
 )
 

@@ -153,6 +153,8 @@ KINDS: dict[str, Kind] = {
     "FlowMatchEulerDiscreteScheduler, shift=3": (1, False, "flow", {"shift": 3.0}),
     "FlowMatchHeunDiscreteScheduler": (2, False, "flow", {}),
     "FlowMatchHeunDiscreteScheduler, shift=3": (2, False, "flow", {"shift": 3.0}),
+    "FlowMapEulerDiscreteScheduler": (1, False, "flow", {}),
+    "FlowMapEulerDiscreteScheduler, shift=3": (1, False, "flow", {"shift": 3.0}),
     "FlowMatchLCMScheduler": (1, True, "flow", {}),
     "LTXEulerAncestralRFScheduler": (1, True, "flow", {}),
     "LTXEulerAncestralRFScheduler, half the noise": (1, True, "flow", {"eta": 0.5}),
