@@ -196,3 +196,19 @@ def test_the_readmes_sampler_fails_for_its_fault_alone():
     found = failed(home["sampler"], order=1)
     assert "check_point_mass" in found
     assert not set(found) & {"check_dtype", "check_float32", "check_untouched", "check_shapes"}
+
+
+@pytest.mark.parametrize(("spacing", "least"), [("trailing", 8), ("ddim_uniform", 9)])
+def test_checks_take_no_more_steps_than_there_are_training_levels(spacing, least):
+    for levels in (least, 10, 50, 100):  # the last three are numbers of steps that checks take
+        check_scheduler(sc.DDIM(few_levels(levels), spacing=spacing))
+
+
+@pytest.mark.parametrize(("spacing", "least"), [("trailing", 8), ("ddim_uniform", 9)])
+def test_too_few_training_levels_are_refused(spacing, least):
+    with pytest.raises(ValueError, match="levels for 8 steps, which checks take, got 7"):
+        scheduler_case(sc.DDIM(few_levels(least - 1), spacing=spacing))
+
+
+def few_levels(n):
+    return sc.DiscreteSchedule(sc.linear_betas(n, 1e-4, min(0.999, 20.0 / n)))

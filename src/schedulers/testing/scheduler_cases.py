@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+# Steps that some checks take.
+_LEAST = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerCase(SamplerCase):
@@ -37,14 +41,13 @@ class SchedulerCase(SamplerCase):
         return self.name or repr(self.scheduler)
 
     def step_counts(self, *counts: int) -> list[int]:
-        """Those of the numbers of steps that the schedule has training levels for.
+        """Those of the numbers of steps that the spacing has training levels for.
 
         A fitted scheduler has its own numbers.
         """
         if isinstance(self.scheduler, FittedScheduler):
             return [table.steps for table in self.scheduler.tables]
-        schedule = self.scheduler.schedule
-        most = len(schedule.betas) if isinstance(schedule, DiscreteSchedule) else max(counts)
+        most = _most_steps(self.scheduler)
         return [count for count in counts if count <= most]
 
     def levels(self, steps: int) -> dict[str, Any]:
@@ -72,12 +75,19 @@ def scheduler_case(
 ) -> SchedulerCase:
     """Make a case of a scheduler; what is claimed is as for `SamplerCase`.
 
-    Its `s_noise`, if it has one, is what the case claims; and that it copies what it keeps.
+    Its `s_noise`, if it has one, is what the case claims; and that it copies what it keeps. Of
+    training levels there must be enough for 8 steps.
     """
     if not isinstance(scheduler, Scheduler):
         raise TypeError(f"scheduler must be a Scheduler, got {_checks.shown(scheduler)}")
     if scheduler.threshold is not None:
         scheduler = replace(scheduler, threshold=None)
+    most = _most_steps(scheduler)
+    if most < _LEAST and not isinstance(scheduler, FittedScheduler):
+        raise ValueError(
+            f"scheduler must have training levels for {_LEAST} steps, which checks take, "
+            f"got {most:g}"
+        )
     low, high = sigma_range(scheduler.schedule)
     return SchedulerCase(
         sampler=as_sampler(scheduler),
@@ -94,6 +104,13 @@ def scheduler_case(
         name=name,
         scheduler=scheduler,
     )
+
+
+def _most_steps(scheduler: Scheduler) -> float:
+    """Return how many training levels its spacing has; "ddim_uniform" leaves the first out."""
+    if not isinstance(scheduler.schedule, DiscreteSchedule):
+        return math.inf
+    return len(scheduler.schedule.betas) - (scheduler.spacing == "ddim_uniform")
 
 
 def _draws_noise(scheduler: Scheduler, sigmas: Floats) -> bool:
