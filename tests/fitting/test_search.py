@@ -95,9 +95,10 @@ def test_the_search_ends_where_no_move_helps_and_ahead_of_its_beginnings():
     own = search.base.tableau(4).levels[:-1]
     best = search.best(4, own, 2)
     places = [search.levels.index(level) for level in best.levels[:-1]]
-    for i in range(4):
+    alone, tails = [(i, i + 1) for i in range(4)], [(i, 4) for i in range(3)]
+    for i, end in alone + tails:
         for way in (1, -1):
-            moved = [*places[:i], places[i] + way, *places[i + 1 :]]
+            moved = [*places[:i], *(place + way for place in places[i:end]), *places[end:]]
             if moved[0] >= 0 and moved[-1] < 50 and np.all(np.diff(moved) > 0):
                 tried = search.grown(at(search, *moved), best.free.log_factor)
                 assert tried.error >= best.error * (1.0 - 2e-3)
@@ -125,6 +126,21 @@ def test_the_search_goes_on_from_the_best_beginnings_the_own_levels_among_them()
         gone = []
         search.best(4, own, count)
         assert gone == sorted(known, key=known.get)[:count]
+
+
+def test_levels_that_hold_each_other_move_together():
+    search = begun()
+    a, b, c = 5, 12, 30
+    # An error that falls along a line on which all three move, and rises fast beside it.
+    grown = search._at((a, b, c))
+
+    def at_places(places, log_factor=0.0, known=None):
+        i, j, k = places
+        beside = abs(j - i - (b - a)) + abs(k - j - (c - b))
+        return grown._replace(error=abs(i - 17) + 100.0 * beside + 1.0)
+
+    search._at = at_places
+    assert search._descended((a, b, c), at_places((a, b, c))).error == 1.0
 
 
 def test_beginnings_differ_in_their_first_level_their_end_and_their_density():

@@ -34,7 +34,7 @@ _MOVE = 3e-3
 # Weights are drawn to those that the descent began with, by this part of the error for a move of 1.
 _RIDGE = 3e-3
 # A round that gains less than this part of the error is the last.
-_LEAST_GAIN = 2e-3
+_LEAST_GAIN = 2e-4
 
 
 class Batch(NamedTuple):

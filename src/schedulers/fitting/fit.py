@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Batches = Sequence[tuple[Denoiser, Array]]
 
 # Beginnings that the search goes on from, and rounds of the descent after it.
-_BEGINNINGS, _ROUNDS = 2, 15
+_BEGINNINGS, _ROUNDS = 2, 60
 # By how much, relatively, two calls of a denoiser may differ.
 _SAME = 1e-3
 # How far the largest number of x_T may be from the first level's sigma, as a factor.

@@ -3,14 +3,14 @@
 For given levels a table is grown row by row: the model is asked where the rows so far have led, and
 the weights of the next row are those that lead nearest to the recorded flow, by linear least
 squares. So levels are all that has to be searched. One after another is moved along the fine run,
-and stays where the last sample comes nearer to the flow's.
+alone and with all after it, and stays where the last sample comes nearer to the flow's.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import cycle, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -113,22 +113,26 @@ class Search:
         return min(found, key=lambda grown: grown.error)
 
     def _descended(self, places: tuple[int, ...], grown: Grown) -> Grown:
-        """Move one level after another, and the noise, by less and less, until no move helps."""
+        """Move levels, and the noise, by less and less, until no move helps.
+
+        A level moves alone, and with all after it, as its neighbours may hold it.
+        """
+        n = len(places)
+        levels, noise = [(i, i + 1) for i in range(n)] + [(i, n) for i in range(n - 1)], (n, n)
+        moves, seen = [*product([*levels, noise], (1, -1))], {(places, grown.free.log_factor)}
         for part in _MOVES:
-            move, again = max(round(part * len(self.levels)), 1), True
-            while again:
-                again = False
-                for i, way in product(range(len(places) + 1), (1, -1)):
-                    moved, log_factor = list(places), grown.free.log_factor
-                    if i < len(places):
-                        moved[i] += way * move
-                    else:
-                        log_factor += way * part * _NOISE
-                    if not _falls(moved, len(self.levels)):
-                        continue
+            length, idle = max(round(part * len(self.levels)), 1), 0
+            for (i, end), way in cycle(moves):
+                moved = *places[:i], *(k + way * length for k in places[i:end]), *places[end:]
+                log_factor = grown.free.log_factor + (way * part * _NOISE if i == n else 0.0)
+                idle += 1
+                if _falls(moved, len(self.levels)) and (moved, log_factor) not in seen:
+                    seen.add((moved, log_factor))
                     tried = self._at(moved, log_factor, grown)
                     if tried.error < grown.error * (1.0 - _LEAST_GAIN):
-                        places, grown, again = tuple(moved), tried, True
+                        places, grown, idle = moved, tried, 0
+                if idle == len(moves):
+                    break
         return grown
 
     def _at(
@@ -197,7 +201,7 @@ def _shared(
     return shared
 
 
-def _falls(places: Sequence[int], size: int) -> bool:
+def _falls(places: tuple[int, ...], size: int) -> bool:
     return places[0] >= 0 and places[-1] < size and bool(np.all(np.diff(places) > 0))
 
 
