@@ -198,6 +198,21 @@ def test_the_readmes_sampler_fails_for_its_fault_alone():
     assert not set(found) & {"check_dtype", "check_float32", "check_untouched", "check_shapes"}
 
 
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        sc.Euler(VP, s_churn=4.0, s_tmin=0.1, s_tmax=0.12),
+        sc.Restart(VP, restarts=[(0.03, 0.04, 1, 1)]),
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_may_be_drawn_at_low_levels_alone(scheduler, seed):
+    case = scheduler_case(scheduler, seed=seed)
+    (check_noise,) = [check for check in checks_for(case) if check.name == "check_noise"]
+    assert case.stochastic
+    check_noise(case)
+
+
 @pytest.mark.parametrize(("spacing", "least"), [("trailing", 8), ("ddim_uniform", 9)])
 def test_checks_take_no_more_steps_than_there_are_training_levels(spacing, least):
     for levels in (least, 10, 50, 100):  # the last three are numbers of steps that checks take

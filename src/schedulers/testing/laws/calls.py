@@ -67,7 +67,8 @@ def check_noise(case: SamplerCase) -> None:
         )
         return
     if counted.draws == 0:
-        fine, many = case.fine_sigmas(320), Normal(case.rng("noise"))
+        rng, many = case.rng("many levels"), Normal(case.rng("noise"))
+        fine = case.sigmas(rng, 320, clean=False)
         case.run(nonlinear, fine[0] * x / sigmas[0], fine, many)
         expect(
             many.draws > 0,
