@@ -143,6 +143,19 @@ def test_levels_that_hold_each_other_move_together():
     assert search._descended((a, b, c), at_places((a, b, c))).error == 1.0
 
 
+def test_no_table_is_tried_twice():
+    search = begun()
+    tried, plain = [], search._at
+
+    def at_places(places, log_factor=0.0, known=None):
+        tried.append((places, log_factor))
+        return plain(places, log_factor, known)
+
+    search._at = at_places
+    search._descended((2, 20, 30, 45), at_places((2, 20, 30, 45)))
+    assert len(tried) == len(set(tried)) > 20
+
+
 def test_beginnings_differ_in_their_first_level_their_end_and_their_density():
     found = set(_bent(100, 5))
     assert {places[0] for places in found} == {0, 10, 20}
