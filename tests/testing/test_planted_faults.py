@@ -336,6 +336,17 @@ stochastic(
     "noise_that_is_not_used",
     ancestral(lambda noise, x: lambda like: 0.0 * noise(like)),
 )
+
+
+@fault("check_noise", "not added", stochastic=True)
+def noise_that_is_not_used_at_low_levels(denoiser, x, sigmas, noise):
+    for s, s_next in pairwise(sigmas.tolist()):
+        x = x + (s_next - s) * slope(denoiser, x, s)
+        if s < 0.05:
+            x = x + 0.0 * noise(x)
+    return x
+
+
 stochastic("check_point_mass_variance", "used once", "noise_used_in_every_step", ancestral(once))
 stochastic(
     "check_point_mass_variance",
