@@ -132,7 +132,8 @@ def test_batches_are_added_up():
     one = fit(scheduler, denoiser, x_T, steps=3, fine_steps=40)
     two = fit(scheduler, pairs, steps=3, fine_steps=40)  # whose search begins with the first
     for mine, theirs in zip(one.tables[0].stages, two.tables[0].stages, strict=True):
-        np.testing.assert_allclose(mine.level, theirs.level, rtol=1e-3)
+        # Searched on other samples, a descent ends elsewhere in the same flat valley.
+        np.testing.assert_allclose(mine.level, theirs.level, rtol=1e-2)
     assert two.report.fits[0].after == pytest.approx(one.report.fits[0].after, rel=1e-2)
 
 
@@ -229,7 +230,7 @@ def wrong(x, t):
             sc.DDIM(VP),
             {"x_T": np.ones((8, 1))},
             ValueError,
-            "3 steps has 7 free numbers, and .* 6 el",
+            "3 steps has 9 free numbers, and .* 6 el",
         ),
         (sc.DDIM(VP), {"denoiser": 3}, TypeError, r"denoiser must be a callable \(x, t\), or"),
         (sc.DDIM(VP), {"denoiser": [(wrong, 1)]}, TypeError, "denoiser must be a callable"),

@@ -8,8 +8,8 @@ from schedulers.analytic import GaussianMixture
 from schedulers.fitting.descent import Batch, Descent
 from schedulers.fitting.least_squares import Space
 from schedulers.fitting.passes import Model, run
-from schedulers.fitting.rows import corrected, reweighed
-from schedulers.fitting.search import Search, _bent
+from schedulers.fitting.rows import Free, Grid, corrected, reweighed
+from schedulers.fitting.search import _COARSE, _FINE, Search, Tried, _bent
 from schedulers.fitting.trajectories import distances, fine_tableau
 
 FLOW = sc.FlowSchedule()
@@ -25,6 +25,10 @@ def begun(n=60, dims=3, make=sc.DDIM, reach=4):
     fine = fine_tableau(FLOW, "flow", 50)
     mask = np.arange(n) % 4 != 3 if n > 3 else np.ones(n, bool)
     return Search(base, model, run(model, fine), mask, reach)
+
+
+def error(tried):
+    return tried.grown.error
 
 
 def at(search, *places):
@@ -49,16 +53,20 @@ def test_what_is_known_of_a_similar_table_changes_nothing(make, places):
 
 
 @pytest.mark.parametrize("make", BASES)
-@pytest.mark.parametrize(("reach", "factor"), [(1, 1.1), (2, 0.9), (4, 1.0)])
-def test_the_error_is_that_of_a_run_of_the_table(make, reach, factor):
+@pytest.mark.parametrize(("reach", "part"), [(1, 1.1), (2, 0.9), (4, 1.0)])
+def test_the_error_is_that_of_a_run_of_the_table(make, reach, part):
     search = begun(make=make, reach=reach)
-    grown = search.grown(at(search, 2, 12, 25, 35, 45), np.log(factor))
+    levels = at(search, 2, 12, 25, 35, 45)
+    grown = search.grown(levels, np.log(part))
     assert [w.size for w in grown.free.weights] == [min(i, reach - 1) for i in range(5)]
-    table = corrected(search.base, search.levels[0], grown.levels, grown.free)
-    assert table.entry == (
-        pytest.approx(factor * grown.levels[0].sigma / search.levels[0].sigma),
-        0.0,
-    )
+    table = corrected(search.base, search.levels[0], grown.grid, grown.free)
+    assert table.entry == (table.stages[0].level.sigma / search.levels[0].sigma, 0.0)
+    for stage, level in zip(table.stages, levels, strict=True):
+        assert stage.level.karras == pytest.approx(level.karras)
+        assert stage.told.karras == pytest.approx(part * level.karras)
+        own = FLOW.level(stage.told.karras)
+        assert stage.told == pytest.approx(own, rel=1e-12)
+        assert (stage.told_sigma is None) == (part == 1.0)
     far = distances(run(search.model, table).x, search.flow.x, search.fitted)
     assert grown.error == pytest.approx(far.mean(), rel=1e-10)
 
@@ -66,7 +74,7 @@ def test_the_error_is_that_of_a_run_of_the_table(make, reach, factor):
 def test_one_number_is_led_to_the_flow():
     search = begun(n=1, dims=1)
     grown = search.grown(at(search, 0, 20, 35))
-    table = corrected(search.base, search.levels[0], grown.levels, grown.free)
+    table = corrected(search.base, search.levels[0], grown.grid, grown.free)
     plain = search.base.tableau(sigmas=table.sigmas)
     missed = abs(run(search.model, plain).x - search.flow.x).item()
     assert grown.error < 1e-3 * missed
@@ -77,36 +85,39 @@ def test_the_recorded_flow_is_known_at_its_levels_and_between_them():
     for place in (1, 10, 49):
         level, (d, e) = search.levels[place], search.flow.estimates[place]
         expected = level.alpha * d + level.sigma * e
-        np.testing.assert_allclose(search._flow_at(level, 0.0), expected, rtol=1e-9, atol=1e-12)
-        told = search.levels[30]  # with the noise of this level, at the scale of that one
-        louder = search._flow_at(told, np.log(level.karras / told.karras))
-        np.testing.assert_allclose(louder, expected * (told.alpha / level.alpha), rtol=1e-9)
-    np.testing.assert_array_equal(search._flow_at(FLOW.clean, 0.1), search.flow.x)
+        np.testing.assert_allclose(search._flow_at(level), expected, rtol=1e-9, atol=1e-12)
+        scaled = sc.Level(0.3, 0.5, 0.5 * level.karras)  # the same noise at another scale
+        np.testing.assert_allclose(
+            search._flow_at(scaled), expected * (0.5 / level.alpha), rtol=1e-9, atol=1e-12
+        )
+    np.testing.assert_array_equal(search._flow_at(FLOW.clean), search.flow.x)
     # Between two levels: where a run in fine steps to there ends.
     karras = np.sqrt(search.levels[20].karras * search.levels[21].karras)
     sigmas = np.append(np.inf, sc.karras_sigmas(400, karras, 100.0))
     solver = sc.DPMSolverPP(FLOW, order=3, prediction_type="flow")
     there = list(solver.iterate(search.model.denoiser, search.model.x_T, sigmas=sigmas[:-1]))[-1].x
-    np.testing.assert_allclose(search._flow_at(FLOW.level(karras), 0.0), there, atol=2e-3)
+    np.testing.assert_allclose(search._flow_at(FLOW.level(karras)), there, atol=2e-3)
 
 
 def test_the_search_ends_where_no_move_helps_and_ahead_of_its_beginnings():
     search = begun()
     own = search.base.tableau(4).levels[:-1]
     best = search.best(4, own, 2)
-    places = [search.levels.index(level) for level in best.levels[:-1]]
+    log_told = best.free.log_told[0]
+    found = [search.levels[round(search._place(s))] for s in np.exp(best.free.log_sigmas)]
+    places = [search.levels.index(level) for level in found]
     alone, tails = [(i, i + 1) for i in range(4)], [(i, 4) for i in range(3)]
     for i, end in alone + tails:
         for way in (1, -1):
             moved = [*places[:i], *(place + way for place in places[i:end]), *places[end:]]
             if moved[0] >= 0 and moved[-1] < 50 and np.all(np.diff(moved) > 0):
-                tried = search.grown(at(search, *moved), best.free.log_factor)
+                tried = search.grown(at(search, *moved), log_told)
                 assert tried.error >= best.error * (1.0 - 2e-3)
-    for way in (0.005, -0.005):
-        tried = search.grown(best.levels[:-1], best.free.log_factor + way)
+    for way in (0.01, -0.01):
+        tried = search.grown(found, log_told + way)
         assert tried.error >= best.error * (1.0 - 2e-3)
-    assert best.free.log_factor != 0.0
-    assert best.error < search.grown(best.levels[:-1]).error
+    assert log_told != 0.0
+    assert best.error < search.grown(found).error
     assert best.error < 0.9 * search.grown(at(search, *search._nearest(own))).error
     assert search.best(4, own, 2).error == best.error
 
@@ -115,45 +126,47 @@ def test_the_search_goes_on_from_the_best_beginnings_the_own_levels_among_them()
     search = begun()
     own = at(search, 3, 13, 30, 44)
     beginnings = {(3, 13, 30, 44), *_bent(50, 4)}
-    first = min(beginnings, key=lambda places: search._at(places).error)
-    expected = search._descended(first, search._at(first))
-    assert search.best(4, own, 1).error == expected.error
-    found = search.best(4, own, 2)
-    assert search.best(4, found.levels[:-1], 1).error <= found.error
-    known = {places: search._at(places).error for places in beginnings}
-    search._descended = lambda places, grown: gone.append(places) or grown
+    known = sorted((search._tried(places, 0.0) for places in beginnings), key=error)
+    seen = {(places, 0.0) for places in beginnings}
+    coarse = [search._descended(each, _COARSE, seen) for each in known[:3]]
+    expected = search._descended(min(coarse, key=error), _FINE, seen)
+    assert search.best(4, own, 3).error == error(expected)
+    assert error(expected) < error(min(coarse, key=error)) < error(known[0])
+    search._descended = lambda best, parts, seen: gone.append((best.places, parts)) or best
     for count in (1, 3):
         gone = []
         search.best(4, own, count)
-        assert gone == sorted(known, key=known.get)[:count]
+        assert gone[:-1] == [(each.places, _COARSE) for each in known[:count]]
+        assert gone[-1] == (known[0].places, _FINE)
 
 
 def test_levels_that_hold_each_other_move_together():
     search = begun()
     a, b, c = 5, 12, 30
     # An error that falls along a line on which all three move, and rises fast beside it.
-    grown = search._at((a, b, c))
+    grown = search.grown(at(search, a, b, c))
 
-    def at_places(places, log_factor=0.0, known=None):
+    def tried(places, log_told, known=None):
         i, j, k = places
         beside = abs(j - i - (b - a)) + abs(k - j - (c - b))
-        return grown._replace(error=abs(i - 17) + 100.0 * beside + 1.0)
+        made = grown._replace(error=abs(i - 17) + 100.0 * beside + 1.0)
+        return Tried(places, log_told, made)
 
-    search._at = at_places
-    assert search._descended((a, b, c), at_places((a, b, c))).error == 1.0
+    search._tried = tried
+    assert error(search._descended(tried((a, b, c), 0.0), _COARSE + _FINE, set())) == 1.0
 
 
 def test_no_table_is_tried_twice():
     search = begun()
-    tried, plain = [], search._at
+    asked, plain = [], search._tried
 
-    def at_places(places, log_factor=0.0, known=None):
-        tried.append((places, log_factor))
-        return plain(places, log_factor, known)
+    def tried(places, log_told, known=None):
+        asked.append((places, log_told))
+        return plain(places, log_told, known)
 
-    search._at = at_places
-    search._descended((2, 20, 30, 45), at_places((2, 20, 30, 45)))
-    assert len(tried) == len(set(tried)) > 20
+    search._tried = tried
+    search.best(4, at(search, 2, 20, 30, 45), 3)
+    assert len(asked) == len(set(asked)) > 50
 
 
 def test_beginnings_differ_in_their_first_level_their_end_and_their_density():
@@ -170,20 +183,21 @@ def test_beginnings_differ_in_their_first_level_their_end_and_their_density():
     assert 0 < sum(falling) < len(falling)
 
 
-def test_the_noise_is_moved_from_where_it_is():
+def test_what_is_told_is_moved_from_where_it_is():
     search = begun()
     places = (2, 20, 30, 45)
     tried = []
     plain = search.grown
 
-    def grown(levels, log_factor=0.0, known=None):
-        tried.append((log_factor, 0.0 if known is None else known.free.log_factor))
-        return plain(levels, log_factor, known)
+    def grown(levels, log_told=0.0, known=None):
+        tried.append((log_told, 0.0 if known is None else known.free.log_told[0]))
+        return plain(levels, log_told, known)
 
     search.grown = grown
-    search._descended(places, plain(at(search, *places), 0.5))
+    begin = Tried(places, 0.5, plain(at(search, *places), 0.5))
+    search._descended(begin, _COARSE + _FINE, set())
     moves = {round(abs(new - old), 12) for new, old in tried}
-    assert moves == {0.0, 0.08, 0.04, 0.02, 0.01, 0.005}
+    assert moves == {0.0, 0.08, 0.04, 0.02, 0.01}
 
 
 class Foresees(sc.DDIM):
@@ -203,7 +217,7 @@ def test_rows_that_depend_on_later_levels_are_made_anew():
     assert one.error != known.error
 
 
-def test_nothing_is_known_of_a_run_that_begins_with_other_noise():
+def test_nothing_is_known_of_a_run_that_is_told_otherwise():
     search = begun()
     known = search.grown(at(search, 2, 20, 30, 45))
     one = search.grown(at(search, 2, 20, 30, 45), 0.1, known)
@@ -211,26 +225,42 @@ def test_nothing_is_known_of_a_run_that_begins_with_other_noise():
     assert one.error != known.error
 
 
-@pytest.mark.parametrize("factor", [0.8, 1.0, 1.2])
-def test_a_point_mass_keeps_the_factor_of_its_noise_until_the_last_row(factor):
+@pytest.mark.parametrize("log_told", [np.full(4, -0.2), np.zeros(4), np.linspace(-0.3, 0.2, 4)])
+def test_a_point_mass_is_exact_at_every_level(log_told):
     search = begun()
-    grown = search.grown(at(search, 2, 20, 30, 45), np.log(factor))
-    table = corrected(search.base, search.levels[0], grown.levels, grown.free)
+    grown = search.grown(at(search, 2, 20, 30, 45))
+    grid = Grid.of(search.base, at(search, 2, 20, 30, 45), log_told, search.flow.tableau)
+    table = corrected(search.base, search.levels[0], grid, grown.free._replace(log_told=log_told))
     scheduler = sc.FittedScheduler(FLOW, prediction_type="flow", tables=[table])
     x_T = np.array([[-1.0], [0.3], [2.0]])
-
-    def denoiser(x, t):
-        level = FLOW.levels([t])[0]
-        seen.append((x - level.alpha * 3.0) / level.sigma)
-        return (x - 3.0) / level.sigma
-
-    seen = []
-    x_0 = scheduler.sample(denoiser, x_T, steps=4)
-    np.testing.assert_allclose(x_0, 3.0, rtol=1e-12)
+    state, seen = scheduler.init(x_T, 4), []
+    while not state.done:
+        seen.append((state.x - state.level.alpha * 3.0) / state.level.sigma)
+        state = scheduler.update((state.x - 3.0) / FLOW.sigma(state.t), state)
+    np.testing.assert_allclose(state.x, 3.0, rtol=1e-12)
     for noise in seen[1:]:
         np.testing.assert_allclose(noise, seen[0], rtol=1e-9)
-    first = grown.levels[0]  # where there is no data in x_T, but some at the level of a first row
-    np.testing.assert_allclose(seen[0], factor * x_T - first.alpha * 3.0 / first.sigma, rtol=1e-9)
+    first = table.stages[0].level  # where there is no data in x_T, but some at a first row's level
+    np.testing.assert_allclose(seen[0], x_T - first.alpha * 3.0 / first.sigma, rtol=1e-9)
+
+
+def test_what_is_told_stays_between_the_levels_of_the_fine_run():
+    search = begun()
+    highest, lowest = search.levels[1].karras, search.levels[-1].karras  # after infinity
+    grid = Grid.of(search.base, at(search, 1, 49), np.array([0.5, -0.5]), search.flow.tableau)
+    assert [level.karras for level in grid.told[:2]] == pytest.approx([highest, lowest])
+    top = Grid.of(search.base, at(search, 0, 9), np.full(2, -0.5), search.flow.tableau)
+    assert top.told[0] == top.samples[0] == search.levels[0]
+    assert top.told[1] != top.samples[1]
+
+
+def test_free_numbers_are_those_of_their_vector():
+    search = begun()
+    free = search.grown(at(search, 2, 20, 30, 45), -0.1).free
+    again = Free.of(free.vector, 4, 4)
+    np.testing.assert_array_equal(again.vector, free.vector)
+    np.testing.assert_array_equal(again.log_told, np.full(4, -0.1))
+    assert [weights.size for weights in again.weights] == [0, 1, 2, 3]
 
 
 def test_weights_are_least_squares_in_which_far_samples_weigh_less():
@@ -273,24 +303,27 @@ def descent(parts):
 def test_the_sums_of_batches_are_those_of_one():
     whole, _ = descent([slice(None)])
     halves, _ = descent([slice(0, 32), slice(32, None)])
-    np.testing.assert_allclose(halves.down(3), whole.down(3), rtol=1e-6, atol=1e-8)
+    for mine, theirs in zip(halves.down(3).stages, whole.down(3).stages, strict=True):
+        np.testing.assert_allclose(mine.level, theirs.level, rtol=1e-6)
+        np.testing.assert_allclose(mine.told, theirs.told, rtol=1e-6)
+        np.testing.assert_allclose(mine.b, theirs.b, rtol=1e-6, atol=1e-8)
 
 
 def test_the_slope_of_a_round_is_that_of_the_mean_distance():
     one, vector = descent([slice(None)])
     one._ridge *= 100.0
-    vector = vector + np.array([0.0, 0.0, 0.0, 0.05, 0.1, -0.1, 0.2])
+    vector = vector + np.array([0.0, 0.0, 0.0, -0.05, 0.04, 0.02, 0.1, -0.1, 0.2])
     space = Space.around(vector[:3], np.log(1e-3), np.log(100.0))
     _, slope = one._normal_equations(space, vector)
-    for i in range(7):
-        move = np.eye(7)[i] * 1e-5
+    for i in range(9):
+        move = np.eye(9)[i] * 1e-5
         expected = (one._error(vector + move) - one._error(vector - move)) / 2e-5
         assert slope[i] == pytest.approx(expected, rel=2e-2, abs=2e-2 * np.abs(slope).max())
 
 
 def test_weights_are_held_by_a_part_of_the_error():
     one, vector = descent([slice(None)])
-    moved = vector + np.array([0.0, 0.0, 0.0, 0.2, 0.0, 0.3, -0.4])
+    moved = vector + np.array([0.0, 0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 0.3, -0.4])
     ((model, x_0, rows),) = one.batches
     distance = np.sum(distances(run(model, one.table(moved)).x, x_0, rows))
     held = one._error(moved) - distance

@@ -237,12 +237,13 @@ def _linear_tableau(
 
 def _estimates(tableau: Tableau, v: Floats) -> tuple[list[Floats], list[Floats]]:
     """Gains of x - alpha m in D and in e, at each stage."""
-    totals = [stage.level.alpha**2 * v + stage.level.sigma**2 for stage in tableau.stages]
-    stages = list(zip(tableau.stages, totals, strict=True))
-    return (
-        [stage.level.alpha * v / total for stage, total in stages],
-        [stage.level.sigma / total for stage, total in stages],
-    )
+    d, e = [], []
+    for stage in tableau.stages:
+        alpha, told = stage.told.alpha, stage.told.sigma
+        total = alpha**2 * v + told**2
+        d.append(alpha * v / total)
+        e.append(told / total * (told / stage.level.sigma))
+    return d, e
 
 
 def _gains(tableau: Tableau, v: Floats) -> TransferFunction:
@@ -265,7 +266,7 @@ def _pushed_mean(tableau: Tableau, data: Gaussian, start: Any) -> Floats:
     """Mean of the output: a run from the mean, without noise."""
     state = State.first(tableau, tableau.entry[0] * np.asarray(start), np.float64)
     while not state.done:
-        level = state.level
-        denoised, _ = data._posterior(state.carried, level.alpha, level.sigma)
+        told = tableau.stages[state.index].told
+        denoised, _ = data._posterior(state.carried, told.alpha, told.sigma)
         state = advance(state, denoised, "sample", keep_denoised=False)
     return np.asarray(state.carried)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 _HEADER: dict[str, Any] = {"schema": "schedulers.tableau", "version": 1}
+# The key of a stage that may be left out.
+_TOLD = "told_sigma"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -51,12 +53,16 @@ class Stage:
         Weight of fresh noise.
     ends_step : bool
         Whether the scheduler's step ends with this row.
+    told_sigma : float, optional
+        The noise's scale that the model is told of, by `level.t`, where it is not `level.sigma`.
+        The model's output is read with it, and D is what the model says. The row's e is still
+        the noise in the sample, (x - alpha D) / sigma.
 
     Raises
     ------
     TypeError, ValueError
-        If a weight is not a number, if a key is not an integer of at least 0, or if `a` or `b` is
-        an empty sequence.
+        If a weight is not a number, if a key is not an integer of at least 0, if `a` or `b` is
+        an empty sequence, or if `told_sigma` is not above 0.
 
     Examples
     --------
@@ -70,20 +76,35 @@ class Stage:
     b: tuple[float, ...]
     c: float
     ends_step: bool
+    told_sigma: float | None
 
     def __init__(
-        self, level: Level, a: Weights, b: Weights, c: float = 0.0, ends_step: bool = True
+        self,
+        level: Level,
+        a: Weights,
+        b: Weights,
+        c: float = 0.0,
+        ends_step: bool = True,
+        told_sigma: float | None = None,
     ) -> None:
         if not isinstance(level, Level):
             raise TypeError(f"level must be a Level, got {_checks.shown(level)}")
+        if told_sigma is not None:
+            told_sigma = _checks.real("told_sigma", told_sigma, above=0.0)
         for name, value in (
             ("level", level),
             ("a", _weights("a", a)),
             ("b", _weights("b", b)),
             ("c", _weight("c", c)),
             ("ends_step", _checks.boolean("ends_step", ends_step)),
+            ("told_sigma", told_sigma),
         ):
             object.__setattr__(self, name, value)
+
+    @property
+    def told(self) -> Level:
+        """The level that the model is told."""
+        return self.level if self.told_sigma is None else self.level._replace(sigma=self.told_sigma)
 
 
 @dataclass(frozen=True)
@@ -199,7 +220,7 @@ class Tableau:
 
         It is the same on every machine. What is hashed is the JSON list ``[levels, stages, entry]``
         as `json.dumps` writes it: a level is ``[t, alpha, sigma]``, a stage ``[level, a, b, c,
-        ends_step]``, and every number a float.
+        ends_step]`` with `told_sigma` after it where it has one, and every number a float.
         """
         import json
         from hashlib import sha256
@@ -207,7 +228,12 @@ class Tableau:
         content = [
             [_floats(level) for level in self.levels],
             [
-                [_floats(s.level), _floats(s.a), _floats(s.b), *_floats([s.c]), bool(s.ends_step)]
+                [
+                    *map(_floats, (s.level, s.a, s.b)),
+                    *_floats([s.c]),
+                    bool(s.ends_step),
+                    *_floats(_given(s.told_sigma)),
+                ]
                 for s in self.stages
             ],
             _floats(self.entry),
@@ -227,6 +253,7 @@ class Tableau:
                     "b": list(stage.b),
                     "c": stage.c,
                     "ends_step": stage.ends_step,
+                    **dict(zip([_TOLD], _given(stage.told_sigma), strict=False)),
                 }
                 for stage in self.stages
             ],
@@ -298,6 +325,8 @@ class Tableau:
           ``"sigma"`` are the level where the model is evaluated; ``"a"`` and ``"b"`` the weights of
           D and e, as lists that begin with this evaluation's own, then that of the one before, and
           so on; ``"c"`` the weight of fresh noise; ``"ends_step"`` is true where a step ends.
+          ``"told_sigma"``, which may be left out, is sigma for reading the model's output, where
+          that is another: D is of it, and e is (x - alpha D) / sigma.
 
         A time without a fraction, such as 999, is an int for the model, and 999.0 a float.
 
@@ -407,7 +436,7 @@ class Tableau:
         stage = self.stages[index]
         a, b = stage.a[0], stage.b[0]
         try:
-            k = coefficients(prediction_type, stage.level.alpha, stage.level.sigma)
+            k = stage_coefficients(stage, prediction_type)
         except ZeroDivisionError:  # sigma, or a product of scales, is 0 in float64
             k = Coefficients(*[math.inf] * 4)
         weights = enumerate(zip_longest(stage.a[1:], stage.b[1:], fillvalue=0.0))
@@ -463,11 +492,14 @@ class Tableau:
 
     def __str__(self) -> str:
         columns = _columns(self.stages)
-        lines = [["step", "NFE", "t", "alpha", "sigma", *(label for label, _, _ in columns), "z"]]
+        told = ["told"] if any(_given(stage.told_sigma) for stage in self.stages) else []
+        scales = ["t", "alpha", "sigma", *told]
+        lines = [["step", "NFE", *scales, *(label for label, _, _ in columns), "z"]]
         step, begins = 1, True
         for nfe, stage in enumerate(self.stages, start=1):
             weights = [_at(getattr(stage, name), age) for _, name, age in columns]
-            numbers = [f"{value:.5g}" for value in (*stage.level, *weights, stage.c)]
+            shown = *stage.level, *([stage.told.sigma] if told else []), *weights, stage.c
+            numbers = [f"{value:.5g}" for value in shown]
             lines.append([str(step) if begins else "", str(nfe), *numbers])
             step, begins = step + stage.ends_step, stage.ends_step
         lines.append(["ends", "at", *(f"{value:.5g}" for value in self.levels[-1])])
@@ -496,6 +528,19 @@ class Row(NamedTuple):
     past: tuple[tuple[float, int, int], ...]
     kept: tuple[tuple[bool, bool], ...]
     pattern: str
+
+
+def stage_coefficients(stage: Stage, prediction_type: str) -> Coefficients:
+    """Return the weights of x and of the model's output in D and in e of a row.
+
+    The output is read at the level that the model is told. D is the same in e of the sample's
+    level, (x - alpha D) / sigma, as in e of the level told, (x - alpha D) / told_sigma.
+    """
+    k = coefficients(prediction_type, stage.told.alpha, stage.told.sigma)
+    if stage.told_sigma is None:
+        return k
+    part = stage.told_sigma / stage.level.sigma
+    return k._replace(noise_x=part * k.noise_x, noise_output=part * k.noise_output)
 
 
 def _columns(stages: Sequence[Stage]) -> list[tuple[str, str, int]]:
@@ -555,6 +600,11 @@ def _floats(numbers: Iterable[float]) -> list[float]:
     return [float(number) + 0.0 for number in numbers]
 
 
+def _given(number: float | None) -> list[float]:
+    """Return a list of the number, or of none."""
+    return [] if number is None else [number]
+
+
 def _members(name: str, value: Any) -> list[Any]:
     return _files.members(name, value, Level._fields)
 
@@ -573,6 +623,10 @@ def _read_level(name: str, t: Any, alpha: Any, sigma: Any) -> Level:
 
 def _read_stage(name: str, value: Any) -> Stage:
     keys = (*Level._fields, "a", "b", "c", "ends_step")
+    told = value.get(_TOLD) if isinstance(value, dict) else None
+    if told is not None:
+        value, told = value.copy(), _checks.real(f"{name}.{_TOLD}", value[_TOLD], above=0.0)
+        del value[_TOLD]
     t, alpha, sigma, a, b, c, ends_step = _files.members(name, value, keys)
     return Stage(
         _read_level(name, t, alpha, sigma),
@@ -580,4 +634,5 @@ def _read_stage(name: str, value: Any) -> Stage:
         _files.numbers(f"{name}.b", b, at_least=1),
         _checks.real(f"{name}.c", c),
         _checks.boolean(f"{name}.ends_step", ends_step),
+        told,
     )

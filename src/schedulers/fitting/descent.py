@@ -18,7 +18,7 @@ import numpy as np
 
 from schedulers.fitting.least_squares import Space, descend
 from schedulers.fitting.passes import Model, run
-from schedulers.fitting.rows import Free, corrected, levels_of
+from schedulers.fitting.rows import Free, Grid, corrected
 from schedulers.fitting.trajectories import distances, flat, trust
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Descent:
     steps, reach : int
         Number of steps, and of the evaluations that a row weighs at most.
     moves_levels : bool
-        Whether the levels move, and with them the factor of the noise.
+        Whether the levels move, and those that the model is told.
     begun : ndarray of float64
         The free numbers that the descent begins with.
     """
@@ -74,7 +74,7 @@ class Descent:
         moves_levels: bool,
         begun: Floats,
     ) -> None:
-        self.base, self.top, self.batches = base, fine.levels[0], batches
+        self.base, self.fine, self.batches = base, fine, batches
         self.steps, self.reach, self.moves_levels = steps, reach, moves_levels
         finite = fine.sigmas[:-1][np.isfinite(fine.sigmas[:-1])]
         self._low, self._high = np.log([finite[-1], finite[0]])
@@ -84,15 +84,18 @@ class Descent:
     def table(self, vector: Floats) -> Tableau:
         """Return the table of these free numbers."""
         free = Free.of(vector, self.steps, self.reach)
-        own = self.base.tableau(self.steps).levels
-        levels = levels_of(self.base, free) if self.moves_levels else own
-        return corrected(self.base, self.top, levels, free)
+        levels = self.base.tableau(self.steps).levels[:-1]
+        if self.moves_levels:
+            levels = tuple(map(self.base.schedule.level, np.exp(free.log_sigmas).tolist()))
+        grid = Grid.of(self.base, levels, free.log_told, self.fine)
+        return corrected(self.base, self.fine.levels[0], grid, free)
 
-    def down(self, rounds: int) -> Floats:
-        """Return the numbers after some rounds."""
+    def down(self, rounds: int) -> Tableau:
+        """Return the table after some rounds."""
         space = Space.around(self._begun[: self.steps], self._low, self._high)
         equations = partial(self._normal_equations, space)
-        return descend(space, self._begun, rounds, _LEAST_GAIN, self._error, equations)
+        end = descend(space, self._begun, rounds, _LEAST_GAIN, self._error, equations)
+        return self.table(end)
 
     def _error(self, vector: Floats) -> float:
         table = self.table(vector)
@@ -104,10 +107,10 @@ class Descent:
         return found + self._ridge * float(moved @ moved)
 
     def _weights(self, vector: Floats) -> Floats:
-        return vector[self.steps + 1 :]
+        return vector[2 * self.steps :]
 
     def _normal_equations(self, space: Space, vector: Floats) -> tuple[Floats, Floats]:
-        is_weight = np.arange(vector.size) > self.steps
+        is_weight = np.arange(vector.size) >= 2 * self.steps
         moving = np.flatnonzero(is_weight | (self.moves_levels & np.isfinite(vector))).tolist()
         tried = [space.moved(vector, i, _MOVE) for i in moving]
         tables = [self.table(numbers) for numbers, _ in tried]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Batches = Sequence[tuple[Denoiser, Array]]
 
 # Beginnings that the search goes on from, and rounds of the descent after it.
-_BEGINNINGS, _ROUNDS = 2, 60
+_BEGINNINGS, _ROUNDS = 4, 60
 # By how much, relatively, two calls of a denoiser may differ.
 _SAME = 1e-3
 # How far the largest number of x_T may be from the first level's sigma, as a factor.
@@ -50,8 +50,8 @@ def fit(
     """Fit tables of weights to a model, so that a few evaluations end where fine steps end.
 
     The model is only called. First it is run in fine steps from `x_T`. Then levels are searched,
-    and by which factor the noise is louder than the model is told. For each choice a table is built
-    row by row: the weights of a row are those that lead nearest to the fine run, by linear least
+    and how much less noise the model is told of than there is. For each choice a table is built row
+    by row: the weights of a row are those that lead nearest to the fine run, by linear least
     squares. Last, all of these move together until a run ends as near to the fine one as it can, in
     the mean distance over the samples: Levenberg's and Marquardt's method, with derivatives from
     differences of runs. What a row weighs besides the scheduler's own weights are differences of
@@ -72,7 +72,7 @@ def fit(
     steps : int or sequence of int
         Numbers of steps, each of which gets its table.
     levels : bool
-        Whether the levels are fitted, too, and the factor of the noise. If not, the levels are the
+        Whether the levels are fitted, too, and those that the model is told. If not, both are the
         scheduler's own.
     reach : int
         How many evaluations a row weighs, at most.
@@ -102,7 +102,7 @@ def fit(
     Frankel, Chen, Li, Koh, Ratliff, Oh: S4S: Solving for a Diffusion Model Solver, 2025, which
     fits by gradients through the network. Li, Qu, Yao, Sun, Moens: Alleviating Exposure Bias in
     Diffusion Models through Sampling with Shifted Time Steps, 2023, which tells the model another
-    time than the sample's.
+    time than the sample's. So does a table here: see `Stage`.
 
     Examples
     --------
@@ -168,11 +168,11 @@ def _better(
 
 def _fitted(search: Search, batches: Sequence[Batch], own: Tableau, levels: bool) -> Tableau:
     """Return a table of as many steps as the scheduler's own, searched and then moved."""
-    begun = own.levels[:-1]
+    begun, fine = own.levels[:-1], search.flow.tableau
     grown = search.best(own.steps, begun, _BEGINNINGS) if levels else search.grown(begun)
-    fine, vector = search.flow.tableau, grown.free.vector
+    vector = grown.free.vector
     descent = Descent(search.base, fine, batches, own.steps, search.reach, levels, vector)
-    return descent.table(descent.down(_ROUNDS))
+    return descent.down(_ROUNDS)
 
 
 def _flow(model: Model, fine: Tableau) -> Pass:
@@ -264,7 +264,7 @@ def _check_enough(
         int(mask.sum()) * int(np.prod(model.x_T.shape[1:]))
         for model, mask in zip(models, masks, strict=True)
     )
-    free = steps + 1 + sum(sizes(steps, reach))
+    free = 2 * steps + sum(sizes(steps, reach))
     outside = sum(int((~mask).sum()) for mask in masks)
     if known < 2 * free or not outside:
         raise ValueError(

@@ -191,7 +191,7 @@ class FittedScheduler(Scheduler):
 
     def _check_levels(self, table: Tableau) -> None:
         """Refuse a table whose levels are another schedule's."""
-        for level in (*table.levels, *(stage.level for stage in table.stages)):
+        for level in (*table.levels, *(stage.told for stage in table.stages)):
             try:
                 own = (
                     self.schedule.clean

@@ -9,7 +9,7 @@ import numpy as np
 
 from schedulers.engine import arrays
 from schedulers.engine.parameterization import coefficients
-from schedulers.engine.tableau import Stage, Tableau
+from schedulers.engine.tableau import Stage, Tableau, stage_coefficients
 from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
 
@@ -43,15 +43,15 @@ class Model:
         said = self.denoiser(lent, level.t)
         return arrays.matching("the model's output", said, x, tuple(x.shape), level.t)
 
-    def estimates(self, x: Array, level: Level) -> tuple[Array, Array]:
+    def estimates(self, x: Array, stage: Stage) -> tuple[Array, Array]:
         """Return D and e."""
-        output, threshold = self.output(x, level), self.scheduler.threshold
-        k = coefficients(self.scheduler.prediction_type, level.alpha, level.sigma)
+        output, threshold = self.output(x, stage.level), self.scheduler.threshold
+        k = stage_coefficients(stage, self.scheduler.prediction_type)
         d = arrays.weighted_sum([(k.denoised_x, x), (k.denoised_output, output)])
         if threshold is not None:
             d = threshold(d)
             if threshold.rederive_noise:
-                k, output = coefficients("sample", level.alpha, level.sigma), d
+                k, output = coefficients("sample", stage.level.alpha, stage.level.sigma), d
         return d, arrays.weighted_sum([(k.noise_x, x), (k.noise_output, output)])
 
 
@@ -70,7 +70,7 @@ def run(model: Model, tableau: Tableau, known: Pass | None = None) -> Pass:
     if estimates:
         x = next_sample(tableau.stages[len(estimates) - 1], estimates)
     for stage in tableau.stages[len(estimates) :]:
-        estimates.append(model.estimates(x, stage.level))
+        estimates.append(model.estimates(x, stage))
         x = next_sample(stage, estimates)
     return Pass(tableau, estimates, x)
 
@@ -81,12 +81,17 @@ def _shared(one: Tableau, other: Tableau) -> int:
         return 0
     shared = 0
     for old, new in zip(one.stages, other.stages, strict=True):
-        if old.level != new.level:
+        if asked(old) != asked(new):
             break
         shared += 1
         if old != new:
             break
     return shared
+
+
+def asked(stage: Stage) -> tuple[Level, Level]:
+    """Return where a row asks the model: the level of the sample, and the one that it is told."""
+    return stage.level, stage.told
 
 
 def next_sample(stage: Stage, estimates: Sequence[tuple[Array, Array]]) -> Array:

@@ -12,15 +12,15 @@ would add nothing but the given sample: each x is a sum of the estimates before 
 The first evaluation may be below the level of the given noise. There the marginal is noise but for
 little of the data, so that noise of scale sigma stands for noise of the first level's scale.
 
-And the run may begin with more noise, or less, than the model is told, by a factor. So the start
-moves a little, as in the relaxed objective of Frankel et al. (2025). A model that is told of less
-noise than there is blurs less, and few evaluations blur too much. Under a factor f a point mass has
-x = alpha x_0 + f sigma eps in the whole run. The last row weighs e by 0 in all, and so ends at x_0.
+The model may be told of another level than that of the sample, by its time: of less noise, mostly.
+A model that is told of less noise blurs less, and runs of few evaluations are too blurred. D is
+what it says there, and e is the noise in the sample, so that rows stay as they are.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +31,8 @@ from schedulers.scheduler import Scheduler
 from schedulers.schedules.base import Level
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -43,27 +45,60 @@ class Free(NamedTuple):
     ----------
     log_sigmas : ndarray of float64, shape (steps,)
         Logarithm of Karras's sigma where each step begins, falling.
-    log_factor : float
-        Logarithm of the factor of the noise that the run begins with.
+    log_told : ndarray of float64, shape (steps,)
+        Logarithm of the part of that sigma that the model is told of.
     weights : tuple of ndarray of float64
         w_1, w_2, ... of each row.
     """
 
     log_sigmas: Floats
-    log_factor: float
+    log_told: Floats
     weights: tuple[Floats, ...]
 
     @classmethod
     def of(cls, vector: Floats, steps: int, reach: int) -> Free:
         """Return the numbers of a vector: the logarithms, then the weights row by row."""
-        ends = np.cumsum([steps, 1, *sizes(steps, reach)])
-        first, factor, *rows = np.split(vector, ends[:-1])
-        return cls(first, factor.item(), tuple(rows))
+        ends = np.cumsum([steps, steps, *sizes(steps, reach)])
+        sigmas, told, *rows = np.split(vector, ends[:-1])
+        return cls(sigmas, told, tuple(rows))
 
     @property
     def vector(self) -> Floats:
         """All of the numbers, in the order that `of` takes."""
-        return np.concatenate([self.log_sigmas, [self.log_factor], *self.weights])
+        return np.concatenate([self.log_sigmas, self.log_told, *self.weights])
+
+
+class Grid(NamedTuple):
+    """Where a table evaluates a model: the levels of the samples, and those that it is told.
+
+    Both end with the clean level. A sample has the scale alpha of the level that is told.
+    """
+
+    samples: tuple[Level, ...]
+    told: tuple[Level, ...]
+
+    @classmethod
+    def of(cls, base: Scheduler, levels: Iterable[Level], log_told: Floats, fine: Tableau) -> Grid:
+        """Return these levels with what is told at each, between the levels of the fine run."""
+        finite = [level.karras for level in fine.levels[:-1] if level.alpha]
+        pairs = []
+        for level, log_part in zip(levels, log_told.tolist(), strict=True):
+            told = sample = level
+            if log_part and level.alpha:
+                karras = level.karras * math.exp(log_part)
+                told = base.schedule.level(min(max(karras, finite[-1]), finite[0]))
+                sample = told._replace(sigma=told.alpha * level.karras)
+            pairs.append((sample, told))
+        samples, told_levels = zip(*pairs, strict=True)
+        clean = base.schedule.clean
+        return cls((*samples, clean), (*told_levels, clean))
+
+    def stages(self, base: Scheduler) -> tuple[Stage, ...]:
+        """Return the rows of a scheduler here."""
+        return tuple(
+            stage if told == stage.level else replace(stage, told_sigma=told.sigma)
+            for stage, told in zip(base.stages(self.samples), self.told, strict=False)
+        )
 
 
 def sizes(steps: int, reach: int) -> list[int]:
@@ -71,27 +106,20 @@ def sizes(steps: int, reach: int) -> list[int]:
     return [min(row, reach - 1) for row in range(steps)]
 
 
-def levels_of(base: Scheduler, free: Free) -> tuple[Level, ...]:
-    """Return the levels of these numbers, and the clean one after them."""
-    sigmas = np.exp(free.log_sigmas)
-    return (*map(base.schedule.level, sigmas.tolist()), base.schedule.clean)
-
-
-def corrected(base: Scheduler, top: Level, levels: tuple[Level, ...], free: Free) -> Tableau:
+def corrected(base: Scheduler, top: Level, grid: Grid, free: Free) -> Tableau:
     """Return the table of `base` on these levels, each row with what its weights add.
 
     The given sample is at the level `top`.
     """
-    rows = zip(base.stages(levels), free.weights, levels[1:], strict=True)
+    rows = zip(grid.stages(base), free.weights, grid.samples[1:], strict=True)
     stages = tuple(reweighed(stage, added, then) for stage, added, then in rows)
-    scale = entry_scale(levels[0], top, free.log_factor)
-    return Tableau("FittedScheduler", (top, *levels[1:]), stages, (scale, 0.0))
+    entry = entry_scale(grid.samples[0], top), 0.0
+    return Tableau("FittedScheduler", (top, *grid.told[1:]), stages, entry)
 
 
-def entry_scale(first: Level, top: Level, log_factor: float) -> float:
+def entry_scale(first: Level, top: Level) -> float:
     """Return by what noise at the level `top` is scaled for an evaluation at the level `first`."""
-    scale = 1.0 if first == top else first.sigma / top.sigma
-    return scale * math.exp(log_factor)
+    return 1.0 if first == top else first.sigma / top.sigma
 
 
 def added_scale(level: Level, then: Level) -> float:
@@ -105,4 +133,4 @@ def reweighed(stage: Stage, weights: Floats, then: Level) -> Stage:
         return stage
     added = added_scale(stage.level, then) * np.array([-weights.sum(), *weights])
     b = [sum(pair) for pair in zip_longest(stage.b, added.tolist(), fillvalue=0.0)]
-    return Stage(stage.level, stage.a, b, ends_step=stage.ends_step)
+    return replace(stage, b=tuple(b))

@@ -8,7 +8,6 @@ alone and with all after it, and stays where the last sample comes nearer to the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import cycle, product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from schedulers.engine import arrays
-from schedulers.fitting.passes import Model, Pass, next_sample
-from schedulers.fitting.rows import Free, added_scale, entry_scale, reweighed
+from schedulers.fitting.passes import Model, Pass, asked, next_sample
+from schedulers.fitting.rows import Free, Grid, added_scale, entry_scale, reweighed
 from schedulers.fitting.trajectories import distances, flat, trust
 from schedulers.schedules.base import Level
 
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 
 # Least squares are made this much stiffer than they are, relatively.
 _RIDGE = 1e-4
-# Moves of a level that are tried, as parts of the fine run.
-_MOVES = (0.16, 0.08, 0.04, 0.02, 0.01)
-# Of such a part that moves a level, what the logarithm of the noise's factor is moved by.
-_NOISE = 0.5
+# Moves of a level that are tried, as parts of the fine run: from all beginnings, then the best.
+_COARSE, _FINE = (0.16, 0.08, 0.04), (0.02,)
+# Of such a part that moves a level, by how much log_told is moved.
+_TOLD = 0.5
 # A move that gains less than this part of the error is not made.
 _LEAST_GAIN = 1e-3
 
@@ -42,11 +41,19 @@ _LEAST_GAIN = 1e-3
 class Grown(NamedTuple):
     """A table grown on levels, what the model said, and how far the last samples are off."""
 
-    levels: tuple[Level, ...]
+    grid: Grid
     stages: tuple[Stage, ...]
     free: Free
     estimates: list[tuple[Any, Any]]
     error: float
+
+
+class Tried(NamedTuple):
+    """A table grown on levels of the fine run."""
+
+    places: tuple[int, ...]
+    log_told: float
+    grown: Grown
 
 
 class Search:
@@ -73,72 +80,73 @@ class Search:
         self.levels = flow.tableau.levels[:-1]
 
     def grown(
-        self, levels: Sequence[Level], log_factor: float = 0.0, known: Grown | None = None
+        self, levels: Sequence[Level], log_told: float = 0.0, known: Grown | None = None
     ) -> Grown:
-        """Return the table that follows the flow on these levels, begun with this much noise.
+        """Return the table that follows the flow on these levels.
 
-        What the model has said on the first levels of a known table, where they are the same, is
-        taken from there.
+        The model is told of this part of the noise, at each of them. What it has said on the first
+        levels of a known table, where they are the same, is taken from there.
         """
-        levels = (*levels, self.base.schedule.clean)
-        begun = tuple(self.base.stages(levels))
-        same = 0 if known is None else _shared(known, levels, begun, log_factor)
+        told = np.full(len(levels), log_told)
+        grid = Grid.of(self.base, levels, told, self.flow.tableau)
+        begun, ends = grid.stages(self.base), grid.samples[1:]
+        same = 0 if known is None else _shared(known.stages, begun)
         estimates = [] if known is None else known.estimates[:same]
         kept = max(same - 1, 0)
         weights = list(() if known is None else known.free.weights[:kept])
-        scale = entry_scale(levels[0], self.levels[0], log_factor)
-        x = arrays.weighted_sum([(scale, self.model.x_T)])
+        x = arrays.weighted_sum([(entry_scale(grid.samples[0], self.levels[0]), self.model.x_T)])
         for i in range(kept, len(begun)):
             if i >= same:
-                estimates.append(self.model.estimates(x, levels[i]))
-            target = self._flow_at(levels[i + 1], log_factor)
-            weights.append(self._weights(begun[i], estimates[: i + 1], levels[i + 1], target))
-            row = reweighed(begun[i], weights[-1], levels[i + 1])
-            x = next_sample(row, estimates[: i + 1])
+                estimates.append(self.model.estimates(x, begun[i]))
+            target = self._flow_at(ends[i])
+            weights.append(self._weights(begun[i], estimates[: i + 1], ends[i], target))
+            x = next_sample(reweighed(begun[i], weights[-1], ends[i]), estimates[: i + 1])
         error = float(np.mean(distances(x, self.flow.x, self.fitted)))
-        with np.errstate(divide="ignore"):
-            logs = np.log([level.karras for level in levels[:-1]])
-        return Grown(levels, begun, Free(logs, log_factor, tuple(weights)), estimates, error)
+        logs = np.log([level.karras for level in levels])
+        return Grown(grid, begun, Free(logs, told, tuple(weights)), estimates, error)
 
     def best(self, steps: int, own: Sequence[Level], count: int) -> Grown:
         """Return the best table of this number of steps that was found.
 
-        The search begins from the scheduler's own levels and from evenly bent ones, and goes on
-        from the best few.
+        The search begins from the scheduler's own levels and from evenly bent ones. It goes on from
+        the best few by long moves, and from the best of what these lead to by short ones.
         """
         begun = {self._nearest(own), *_bent(len(self.levels), steps)}
-        tried = {places: self._at(places) for places in sorted(begun)}
-        best = sorted(tried, key=lambda places: tried[places].error)[:count]
-        found = [self._descended(places, tried[places]) for places in best]
-        return min(found, key=lambda grown: grown.error)
+        tried = sorted((self._tried(places, 0.0) for places in sorted(begun)), key=_error)
+        seen = {(each.places, each.log_told) for each in tried}
+        best = min((self._descended(each, _COARSE, seen) for each in tried[:count]), key=_error)
+        return self._descended(best, _FINE, seen).grown
 
-    def _descended(self, places: tuple[int, ...], grown: Grown) -> Grown:
-        """Move levels, and the noise, by less and less, until no move helps.
+    def _descended(
+        self, best: Tried, parts: Sequence[float], seen: set[tuple[tuple[int, ...], float]]
+    ) -> Tried:
+        """Move levels, and what the model is told, by less and less, until no move helps.
 
-        A level moves alone, and with all after it, as its neighbours may hold it.
+        A level moves alone, and with all after it, as its neighbours may hold it. Tables that were
+        seen, from here or from another beginning, are not tried again.
         """
-        n = len(places)
-        levels, noise = [(i, i + 1) for i in range(n)] + [(i, n) for i in range(n - 1)], (n, n)
-        moves, seen = [*product([*levels, noise], (1, -1))], {(places, grown.free.log_factor)}
-        for part in _MOVES:
+        n = len(best.places)
+        levels, told = [(i, i + 1) for i in range(n)] + [(i, n) for i in range(n - 1)], (n, n)
+        moves = [*product([*levels, told], (1, -1))]
+        for part in parts:
             length, idle = max(round(part * len(self.levels)), 1), 0
             for (i, end), way in cycle(moves):
-                moved = *places[:i], *(k + way * length for k in places[i:end]), *places[end:]
-                log_factor = grown.free.log_factor + (way * part * _NOISE if i == n else 0.0)
+                at = best.places
+                moved = *at[:i], *(k + way * length for k in at[i:end]), *at[end:]
+                log_told = round(best.log_told + (way * part * _TOLD if i == n else 0.0), 6)
                 idle += 1
-                if _falls(moved, len(self.levels)) and (moved, log_factor) not in seen:
-                    seen.add((moved, log_factor))
-                    tried = self._at(moved, log_factor, grown)
-                    if tried.error < grown.error * (1.0 - _LEAST_GAIN):
-                        places, grown, idle = moved, tried, 0
+                if _falls(moved, len(self.levels)) and (moved, log_told) not in seen:
+                    seen.add((moved, log_told))
+                    tried = self._tried(moved, log_told, best.grown)
+                    if _error(tried) < _error(best) * (1.0 - _LEAST_GAIN):
+                        best, idle = tried, 0
                 if idle == len(moves):
                     break
-        return grown
+        return best
 
-    def _at(
-        self, places: Sequence[int], log_factor: float = 0.0, known: Grown | None = None
-    ) -> Grown:
-        return self.grown([self.levels[place] for place in places], log_factor, known)
+    def _tried(self, places: tuple[int, ...], log_told: float, known: Grown | None = None) -> Tried:
+        levels = [self.levels[place] for place in places]
+        return Tried(places, log_told, self.grown(levels, log_told, known))
 
     def _weights(
         self, stage: Stage, estimates: Sequence[tuple[Any, Any]], end: Level, target: Any
@@ -159,16 +167,12 @@ class Search:
         weights = np.linalg.lstsq(normal, weighed @ left)[0]
         return np.asarray(weights, np.float64)
 
-    def _flow_at(self, level: Level, log_factor: float) -> Any:
-        """Return the recorded flow where its noise is that of a level times the factor.
-
-        It is scaled as samples at the level are. D and e change little between two fine steps.
-        """
+    def _flow_at(self, level: Level) -> Any:
+        """Return the recorded flow at a level. D and e change little between two fine steps."""
         if not level.karras:
             return self.flow.x
-        factor = math.exp(log_factor)
-        d, e = self.flow.estimates[round(self._place(factor * level.karras))]
-        return arrays.weighted_sum([(level.alpha, d), (factor * level.sigma, e)])
+        d, e = self.flow.estimates[round(self._place(level.karras))]
+        return arrays.weighted_sum([(level.alpha, d), (level.sigma, e)])
 
     def _place(self, karras: float) -> float:
         """Return where a Karras sigma is on the fine run, between its noisy levels."""
@@ -187,18 +191,18 @@ class Search:
         return tuple(found)
 
 
-def _shared(
-    known: Grown, levels: tuple[Level, ...], stages: Sequence[Stage], log_factor: float
-) -> int:
+def _shared(known: Sequence[Stage], stages: Sequence[Stage]) -> int:
     """Return how many of the first evaluations of a known table are those of this one."""
     shared = 0
-    if log_factor != known.free.log_factor:
-        return shared
-    for i, level in enumerate(levels[:-1]):
-        if level != known.levels[i] or (i and stages[i - 1] != known.stages[i - 1]):
+    for i, (old, new) in enumerate(zip(known, stages, strict=True)):
+        if asked(old) != asked(new) or (i and known[i - 1] != stages[i - 1]):
             break
         shared += 1
     return shared
+
+
+def _error(tried: Tried) -> float:
+    return tried.grown.error
 
 
 def _falls(places: tuple[int, ...], size: int) -> bool:
