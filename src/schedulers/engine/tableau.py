@@ -6,7 +6,7 @@ noise estimate e, with x = alpha D + sigma e. The stage's row of weights makes t
     x_next = sum_k a[k] D[-k] + sum_k b[k] e[-k] + c z,      z ~ N(0, I),
 
 where D[-k] and e[-k] come from the evaluation k before this one. The weights depend on the noise
-levels alone.
+levels alone. A stage may tell the model another noise than the sample has: see `Stage`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Stage:
     Parameters
     ----------
     level : Level
-        Where the model is evaluated.
+        The level of the sample; the model is evaluated at its time.
     a, b : sequence of float, or dict of {int: float}
         Weights of D and of e. Position k, or the key k, is the weight of the estimate from k
         evaluations ago; 0 is this evaluation's own. Kept as a tuple of floats.
