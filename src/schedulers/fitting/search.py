@@ -9,6 +9,7 @@ alone and with all after it, and stays where the last sample comes nearer to the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import nsmallest
 from itertools import cycle, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -112,9 +113,9 @@ class Search:
         the best few by long moves, and from the best of what these lead to by short ones.
         """
         begun = {self._nearest(own), *_bent(len(self.levels), steps)}
-        tried = sorted((self._tried(places, 0.0) for places in sorted(begun)), key=_error)
-        seen = {(each.places, each.log_told) for each in tried}
-        best = min((self._descended(each, _COARSE, seen) for each in tried[:count]), key=_error)
+        tried = (self._tried(places, 0.0) for places in sorted(begun))
+        few, seen = nsmallest(count, tried, key=_error), {(places, 0.0) for places in begun}
+        best = min((self._descended(each, _COARSE, seen) for each in few), key=_error)
         return self._descended(best, _FINE, seen).grown
 
     def _descended(
