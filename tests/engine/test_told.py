@@ -146,3 +146,13 @@ def test_what_is_told_is_a_level_of_the_schedule():
     stages = [sc.Stage(s.level, s.a, s.b, told_sigma=1.1 * s.told_sigma) for s in made.stages]
     with pytest.raises(ValueError, match="tables must have levels of"):
         sc.FittedScheduler(VP, tables=[sc.Tableau("told", made.levels, tuple(stages))])
+
+
+def test_without_noise_in_the_sample_none_is_told_and_none_is_known():
+    clean, top = VP.clean, VP.level(2.0)
+    with pytest.raises(ValueError, match="told_sigma must be left out where sigma is 0, got 0.5"):
+        sc.Stage(clean, [1.0], [0.0], told_sigma=0.5)
+    rows = sc.Stage(top, [1.0], [0.0], ends_step=False), sc.Stage(clean, [1.0], [0.0])
+    runs = sc.FittedScheduler(VP, tables=[sc.Tableau("clean", (top, clean), rows)])
+    with pytest.raises(ValueError, match="levels must be such that float64 holds the weights"):
+        output_law(runs, Gaussian([0.0], 1.0), steps=1)

@@ -242,7 +242,8 @@ def _estimates(tableau: Tableau, v: Floats) -> tuple[list[Floats], list[Floats]]
         alpha, told = stage.told.alpha, stage.told.sigma
         total = alpha**2 * v + told**2
         d.append(alpha * v / total)
-        e.append(told / total * (told / stage.level.sigma))
+        louder = 1.0 if stage.told_sigma is None else stage.level.sigma / told
+        e.append(told / total / louder)
     return d, e
 
 

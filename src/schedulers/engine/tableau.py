@@ -62,7 +62,7 @@ class Stage:
     ------
     TypeError, ValueError
         If a weight is not a number, if a key is not an integer of at least 0, if `a` or `b` is
-        an empty sequence, or if `told_sigma` is not above 0.
+        an empty sequence, or if `told_sigma` is not above 0 or is given where sigma is 0.
 
     Examples
     --------
@@ -91,6 +91,8 @@ class Stage:
             raise TypeError(f"level must be a Level, got {_checks.shown(level)}")
         if told_sigma is not None:
             told_sigma = _checks.real("told_sigma", told_sigma, above=0.0)
+            if not level.sigma:
+                raise ValueError(f"told_sigma must be left out where sigma is 0, got {told_sigma}")
         for name, value in (
             ("level", level),
             ("a", _weights("a", a)),
@@ -322,9 +324,9 @@ class Tableau:
         - ``"levels"``: where each step begins, and where the last one ends. Each is an object with
           the model's time ``"t"`` and the scales ``"alpha"`` and ``"sigma"`` there.
         - ``"stages"``: an object for each model evaluation, in order. ``"t"``, ``"alpha"`` and
-          ``"sigma"`` are the level where the model is evaluated; ``"a"`` and ``"b"`` the weights of
-          D and e, as lists that begin with this evaluation's own, then that of the one before, and
-          so on; ``"c"`` the weight of fresh noise; ``"ends_step"`` is true where a step ends.
+          ``"sigma"`` are the level of the sample; ``"a"`` and ``"b"`` the weights of D and e, as
+          lists that begin with this evaluation's own, then that of the one before, and so on;
+          ``"c"`` the weight of fresh noise; ``"ends_step"`` is true where a step ends.
           ``"told_sigma"``, which may be left out, is sigma for reading the model's output, where
           that is another: D is of it, and e is (x - alpha D) / sigma.
 

@@ -81,17 +81,12 @@ def _shared(one: Tableau, other: Tableau) -> int:
         return 0
     shared = 0
     for old, new in zip(one.stages, other.stages, strict=True):
-        if asked(old) != asked(new):
+        if old.level != new.level:  # whose time and alpha say what is told
             break
         shared += 1
         if old != new:
             break
     return shared
-
-
-def asked(stage: Stage) -> tuple[Level, Level]:
-    """Return where a row asks the model: the level of the sample, and the one that it is told."""
-    return stage.level, stage.told
 
 
 def next_sample(stage: Stage, estimates: Sequence[tuple[Array, Array]]) -> Array:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from schedulers.engine import arrays
-from schedulers.fitting.passes import Model, Pass, asked, next_sample
+from schedulers.fitting.passes import Model, Pass, next_sample
 from schedulers.fitting.rows import Free, Grid, added_scale, entry_scale, reweighed
 from schedulers.fitting.trajectories import distances, flat, trust
 from schedulers.schedules.base import Level
@@ -196,7 +196,7 @@ def _shared(known: Sequence[Stage], stages: Sequence[Stage]) -> int:
     """Return how many of the first evaluations of a known table are those of this one."""
     shared = 0
     for i, (old, new) in enumerate(zip(known, stages, strict=True)):
-        if asked(old) != asked(new) or (i and known[i - 1] != stages[i - 1]):
+        if old.level != new.level or (i and known[i - 1] != stages[i - 1]):
             break
         shared += 1
     return shared
